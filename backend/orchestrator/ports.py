@@ -1,0 +1,240 @@
+"""What the agent needs from the world: Model, Kernel, Store, Bus. Read this first.
+
+Adapters (one file per way to satisfy a port) are chosen by URL in `wiring.py`; one contract suite per port holds them to
+what is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from executor.wire import Health, KernelEvent, SandboxStatus
+
+from orchestrator.protocol.events import DurableEvent, Live, Usage
+from orchestrator.protocol.frames import ConversationSummary
+
+Message = dict[str, Any]
+"""One chat message as the OpenAI API writes it. Never changed after it was made."""
+
+
+# ---- Model -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One streaming completion. `stop`: strings to stop at; `tools`: OpenAI tool definitions or empty."""
+
+    messages: Sequence[Message]
+    stop: tuple[str, ...]
+    max_tokens: int
+    temperature: float
+    tools: tuple[dict[str, Any], ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Characters of the message's content: everything that came in one read, merged."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """Characters of tool call number `index`; `name` only in the first piece."""
+
+    index: int
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The server ended the message. `reason` is its finish_reason."""
+
+    reason: Literal["stop", "length", "tool_calls"]
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request failed for good; `words` name the cause and the next step, for people."""
+
+    words: str
+    retryable: bool
+
+
+ModelSignal = Text | ToolCall | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The state of one part of the system, for readyz. `words` names cause and next step when not ok."""
+
+    name: str
+    ok: bool
+    words: str
+
+
+class Model(Protocol):
+    """A server that speaks the OpenAI chat API."""
+
+    name: str
+
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelSignal, None]:
+        """Ask once. Any number of Text/ToolCall, then exactly one Finished or Failed; never raises for what the server
+        does. Closing the generator aborts the request at the server."""
+        ...
+
+    async def check(self) -> Part: ...
+
+    async def close(self) -> None: ...
+
+
+# ---- Kernel ----------------------------------------------------------------------------------------------------------
+
+
+class Kernel(Protocol):
+    """One sandboxed Jupyter kernel per conversation, made when first needed."""
+
+    def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
+        """Run one cell; one at a time per conversation (a second waits its turn). Ends with exactly one Closed, whatever
+        happens. Closing the generator early interrupts the cell; to learn how a stop went, call `interrupt` and read on.
+        """
+        ...
+
+    async def interrupt(self, conversation: str) -> None:
+        """Stop the running cell, by ever harder means; its run ends with Closed within 10 s. No cell: nothing happens."""
+        ...
+
+    async def prepare(self, conversation: str) -> None:
+        """Begin to make the sandbox ready, and return at once. Failures show when a cell runs."""
+        ...
+
+    async def restart(self, conversation: str) -> None:
+        """An empty kernel, files kept. Returns when it is ready."""
+        ...
+
+    async def status(self, conversation: str) -> SandboxStatus: ...
+
+    async def remove(self, conversation: str) -> None:
+        """Sandbox and files are gone for good."""
+        ...
+
+    async def check(self) -> Health: ...
+
+    async def close(self) -> None:
+        """End every sandbox; leave no process, mount, cgroup or socket behind."""
+        ...
+
+
+# ---- Store -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """All that a conversation's page shows, read in one transaction. `cursor` and `live` are the open turn's checkpoint;
+    None when no turn is open."""
+
+    summary: ConversationSummary
+    events: list[DurableEvent]
+    cursor: str | None
+    live: Live | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """A turn that its owner left open."""
+
+    conversation: str
+    turn: str
+    events: list[DurableEvent]  # of the whole conversation
+    live: Live | None
+
+
+class Store(Protocol):
+    """Facts. Every method is one transaction. Raises `StoreUnavailable` (errors.py) when the database does not answer."""
+
+    async def create_conversation(self, id: str, title: str, now: float) -> ConversationSummary:
+        """Idempotent: an id that exists is returned as it is."""
+        ...
+
+    async def conversations(self, limit: int, before: float | None) -> list[ConversationSummary]:
+        """Newest first by `updated_at`."""
+        ...
+
+    async def summary(self, id: str) -> ConversationSummary | None: ...
+
+    async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None: ...
+
+    async def delete(self, id: str) -> bool: ...
+
+    async def page(self, id: str) -> Page | None: ...
+
+    async def events(self, id: str) -> list[DurableEvent]: ...
+
+    async def open_turn(
+        self, conversation: str, event: DurableEvent, owner: str, cursor: str, title: str | None
+    ) -> Literal["opened", "known", "busy", "unknown"]:
+        """Store a `turn.opened` (its seq must be the next) and mark the turn open, owned and checkpointed at `cursor`.
+        `known`: this turn id exists already. `busy`: another turn of the conversation is open. `unknown`: no such
+        conversation. A `title` replaces an empty one."""
+        ...
+
+    async def append(self, conversation: str, events: Sequence[DurableEvent]) -> None:
+        """Store facts of the open turn, in order; a `turn.closed` among them closes it. Raises `Conflict` when a seq is
+        taken: another owner drives the turn."""
+        ...
+
+    async def checkpoint(self, conversation: str, turn: str, cursor: str, live: Live) -> None:
+        """Remember how far the open turn has got. Replaces the one before."""
+        ...
+
+    async def left_open(self, owner: str) -> list[OpenTurn]:
+        """Open turns that belong to anybody but `owner`, for recovery at start."""
+        ...
+
+    async def next_seq(self, conversation: str) -> int: ...
+
+    async def check(self) -> Part: ...
+
+    async def close(self) -> None: ...
+
+
+# ---- Bus -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing told on a channel: bytes as published, and where it stands."""
+
+    cursor: str
+    data: bytes
+
+
+class TooOld(Exception):
+    """The cursor is not retained any more (or is from another life of the server): start over from the store."""
+
+
+class Bus(Protocol):
+    """Carries open turns to whoever watches. A channel is a bounded log; cursors order it."""
+
+    async def publish(self, channel: str, data: bytes) -> str:
+        """Append; returns the entry's cursor. Never waits for readers."""
+        ...
+
+    async def head(self, channel: str) -> str:
+        """The cursor after which nothing has been told yet."""
+        ...
+
+    def follow(self, channel: str, cursor: str) -> AsyncGenerator[list[Entry], None]:
+        """Everything after `cursor`, in batches: what is retained at once (possibly an empty first batch, which says
+        that the cursor is good), then whatever comes. Raises `TooOld` at the first step when the cursor is not retained,
+        or later when the reader falls behind what is."""
+        ...
+
+    async def check(self) -> Part: ...
+
+    async def close(self) -> None: ...

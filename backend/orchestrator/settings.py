@@ -1,0 +1,57 @@
+"""Every setting of the orchestrator, and the only place that reads the environment.
+
+`.env.example` at the project's root lists the same names with the same defaults; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """Where conversations and workspaces live: `$XDG_DATA_HOME/codeact` (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "codeact"
+
+
+class Settings(BaseSettings):
+    """`CODEACT_…` in the environment, or in a `.env` file in the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix="CODEACT_", env_file=".env", extra="ignore", frozen=True)
+
+    # where it listens
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+    # where things are (architecture: the same program with other URLs)
+    data_dir: Path = Field(default_factory=default_data_dir)
+    store_url: str = ""  # empty: SQLite in the data directory
+    bus_url: str = "memory://"
+    kernel_url: str = "local://"
+    model_url: str = ""  # empty: the embedded model server
+
+    # the model
+    model_name: str = ""  # empty: the embedded model, or the first that the server lists
+    model_api_key: str = ""
+    model_profile: Literal["", "codeact", "fenced", "tools"] = ""  # empty: by the model's name
+    model_observation_prefix: str = "Execution Output:"  # of the codeact profile; the training data had "Observation:"
+    model_context_tokens: Annotated[int, Field(ge=1024)] = 16384
+    model_temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    model_max_tokens: Annotated[int, Field(ge=16)] = 1024  # of one message of the model
+    model_first_token_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    model_idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # between two pieces of a message
+
+    # limits of one turn; at each of them the user can go on with Continue
+    turn_max_executions: Annotated[int, Field(ge=1)] = 10
+    turn_max_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    turn_max_tokens: Annotated[int, Field(ge=64)] = 16384
+    cell_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+
+    # how the page is reached
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # more names this server answers to, comma separated
+    ui_dir: Path | None = None  # the built UI; None: frontend/dist beside the backend
+    log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,152 @@
+"""The executor's contract: what it is asked, and what it tells while code runs.
+
+Imported by the orchestrator; everything else in this package is the executor's own business. Over HTTP a run is a
+`POST` answered by one JSON object a line (NDJSON), each a `KernelEvent`; in embedded mode the same values are handed over
+directly. A run is an ordered stream: any number of `Starting`, one `Started`, outputs in the order the kernel sent them,
+and always exactly one `Closed` at the end, whatever went wrong.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Wire(BaseModel):
+    """A value that crosses the boundary: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Outcome(StrEnum):
+    """How a cell ended, as the executor saw it. `words` on `Closed` says it for people."""
+
+    OK = "ok"
+    ERROR = "error"  # the code raised; the kernel is fine
+    INTERRUPTED = "interrupted"  # by the user's stop
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"  # either a MemoryError, or the kernel was killed: see variables_kept
+    KERNEL_DIED = "kernel_died"
+    SANDBOX_LOST = "sandbox_lost"  # gateway or whole sandbox went away
+    UNAVAILABLE = "unavailable"  # no sandbox could be made; the code did not run
+
+
+class KernelState(StrEnum):
+    """What there is for a conversation right now."""
+
+    NONE = "none"  # no sandbox yet, or not any more
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    RESTARTING = "restarting"
+
+
+class FileChange(Wire):
+    """One file of the workspace that differs from before the cell. Paths are relative to the workspace, POSIX."""
+
+    path: str
+    change: Literal["new", "changed", "deleted"]
+    size: int  # bytes; 0 when deleted
+
+
+class RunRequest(Wire):
+    """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused."""
+
+    conversation: str
+    cell: str
+    code: str
+    timeout_s: float
+
+
+class Starting(Wire):
+    """The sandbox is being made ready; `phase` is for people ("starting the sandbox", "starting Python")."""
+
+    type: Literal["starting"] = "starting"
+    phase: str
+
+
+class Started(Wire):
+    """The cell was handed to the kernel. `fresh` is true for the first cell of a new kernel, whose namespace is empty."""
+
+    type: Literal["started"] = "started"
+    fresh: bool
+
+
+class Stream(Wire):
+    """Text on stdout or stderr, as written: ANSI sequences and carriage returns untouched. `late` marks text that an
+    earlier cell's threads printed after that cell had ended."""
+
+    type: Literal["stream"] = "stream"
+    name: Literal["stdout", "stderr"]
+    text: str
+    late: bool = False
+
+
+class Display(Wire):
+    """A rich output: a mime bundle kept whole. `update` replaces every earlier display with the same `display_id`."""
+
+    type: Literal["display"] = "display"
+    data: dict[str, Any]
+    metadata: dict[str, Any] = {}
+    display_id: str | None = None
+    update: bool = False
+
+
+class Clear(Wire):
+    """`clear_output`; with `wait`, only once the next output arrives."""
+
+    type: Literal["clear"] = "clear"
+    wait: bool = False
+
+
+class Raised(Wire):
+    """The code raised. `traceback` holds ANSI-coloured blocks of lines as IPython writes them."""
+
+    type: Literal["raised"] = "raised"
+    ename: str
+    evalue: str
+    traceback: list[str]
+
+
+class Closed(Wire):
+    """The cell has ended; nothing of it runs any more. `words` says why, and what survived, for people and model alike
+    (empty when the outcome is ok or a plain error). `dropped_bytes` counts output that was left out for size."""
+
+    type: Literal["closed"] = "closed"
+    outcome: Outcome
+    execution_count: int | None
+    duration_s: float
+    variables_kept: bool
+    files_kept: bool
+    words: str
+    dropped_bytes: int = 0
+    files: list[FileChange] = []
+
+
+KernelEvent = Annotated[Starting | Started | Stream | Display | Clear | Raised | Closed, Field(discriminator="type")]
+
+
+class SandboxStatus(Wire):
+    """The state of one conversation's sandbox. Memory in bytes, None where it cannot be known."""
+
+    state: KernelState
+    memory_used: int | None = None
+    memory_limit: int | None = None
+
+
+class Feature(Wire):
+    """One isolation feature, for `readyz` and `doctor`."""
+
+    name: str
+    state: Literal["on", "off", "unavailable"]
+    detail: str = ""
+
+
+class Health(Wire):
+    """Whether sandboxes can be made here; `words` names what is missing and how to mend it when not."""
+
+    ok: bool
+    words: str
+    features: list[Feature] = []
