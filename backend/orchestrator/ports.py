@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from executor.wire import Health, KernelEvent, SandboxStatus
-
 from orchestrator.protocol.events import DurableEvent, Live, Usage
 from orchestrator.protocol.frames import ConversationSummary
 

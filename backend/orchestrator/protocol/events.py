@@ -17,9 +17,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from executor.wire import FileChange, KernelState
 from pydantic import Field
 
+from executor.wire import FileChange, KernelState
 from orchestrator.protocol.base import Id, Value
 from orchestrator.protocol.outputs import Output, OutputOp
 
