@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from executor.wire import Health, KernelEvent, SandboxStatus
-from orchestrator.protocol.events import DurableEvent, Live, Usage
+from orchestrator.agent import signals
+from orchestrator.protocol.events import DurableEvent, Live
 from orchestrator.protocol.frames import ConversationSummary
 
-Message = dict[str, Any]
-"""One chat message as the OpenAI API writes it. Never changed after it was made."""
+# what the model streams is defined where the agent can see it
+Message = signals.Message
+Text = signals.Text
+ToolCall = signals.ToolCall
+Finished = signals.Finished
+Failed = signals.Failed
+ModelSignal = signals.ModelSignal
 
 
 # ---- Model -----------------------------------------------------------------------------------------------------------
@@ -31,41 +37,6 @@ class ModelRequest:
     temperature: float
     tools: tuple[dict[str, Any], ...] = ()
     seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Characters of the message's content: everything that came in one read, merged."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """Characters of tool call number `index`; `name` only in the first piece."""
-
-    index: int
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The server ended the message. `reason` is its finish_reason."""
-
-    reason: Literal["stop", "length", "tool_calls"]
-    usage: Usage | None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The request failed for good; `words` name the cause and the next step, for people."""
-
-    words: str
-    retryable: bool
-
-
-ModelSignal = Text | ToolCall | Finished | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +105,23 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that a conversation's page shows, read in one transaction. `cursor` and `live` are the open turn's checkpoint;
-    None when no turn is open."""
+    """All that a conversation's page shows, as of one moment. `cursor` and `live` are the open turn's checkpoint; None
+    when no turn is open."""
 
     summary: ConversationSummary
     events: list[DurableEvent]
     cursor: str | None
     live: Live | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageJson:
+    """A `Page` whose events and `live` are JSON as stored, for a long page that is joined rather than parsed."""
+
+    summary: ConversationSummary
+    events: Sequence[str]
+    cursor: str | None
+    live: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +149,13 @@ class Store(Protocol):
 
     async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None: ...
 
-    async def delete(self, id: str) -> bool: ...
+    async def delete(self, id: str) -> bool:
+        """With all its turns, events and files. False, and nothing happens, when there is none or a turn of it is open."""
+        ...
 
     async def page(self, id: str) -> Page | None: ...
+
+    async def page_json(self, id: str) -> PageJson | None: ...
 
     async def events(self, id: str) -> list[DurableEvent]: ...
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 def default_data_dir() -> Path:
@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     model_temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     model_max_tokens: Annotated[int, Field(ge=16)] = 1024  # of one message of the model
     model_first_token_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    model_prefill: bool = False  # read the system prompt ahead when the page first opens; set for the embedded model
     model_idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # between two pieces of a message
 
     # limits of one turn; at each of them the user can go on with Continue
@@ -52,6 +53,6 @@ class Settings(BaseSettings):
     cell_timeout_s: Annotated[float, Field(gt=0)] = 120.0
 
     # how the page is reached
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()  # more names this server answers to, comma separated
+    allowed_hosts: str = ""  # more names this server answers to, comma separated
     ui_dir: Path | None = None  # the built UI; None: frontend/dist beside the backend
     log_level: Literal["debug", "info", "warning", "error"] = "info"

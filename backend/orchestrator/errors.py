@@ -1,0 +1,93 @@
+"""Every error the orchestrator raises on purpose, as one tree:
+
+    CodeActError                 words for people; `status` is what HTTP answers
+    ├── Refusable                what was asked cannot be done as things are; nothing has changed
+    │   ├── NotFound             no such conversation (or not yours, which is the same)
+    │   ├── TurnIsOpen           a turn of the conversation is still running
+    │   ├── NothingToContinue    the last turn has ended by itself, or there is none
+    │   └── Invalid              the request itself is wrong; `param` names the field
+    ├── Conflict                 another owner drives this turn: stop driving it
+    ├── BadSetting               a setting makes no sense; nothing was started
+    └── StoreUnavailable         the database does not answer; trying again later may help
+        └── StoreTooNew          a newer version of this program wrote the database: it is left alone
+
+Adapters turn foreign exceptions into these at the edge; nothing above them knows a driver. `Refusable` errors are told as
+`refused` frames on a websocket and as 4xx over HTTP; everything else is logged and told as our fault.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from orchestrator.protocol.frames import Refusal
+
+
+class CodeActError(Exception):
+    """`words` name the cause and the next step, for people."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+
+class Refusable(CodeActError):
+    """Not carried out; `reason` is what the protocol calls it."""
+
+    status = 400
+    reason: ClassVar[Refusal] = Refusal.FAILED
+
+
+class NotFound(Refusable):
+    status = 404
+    reason = Refusal.UNKNOWN_CONVERSATION
+
+    def __init__(self, words: str = "There is no such conversation. It may have been deleted.") -> None:
+        super().__init__(words)
+
+
+class TurnIsOpen(Refusable):
+    status = 409
+    reason = Refusal.TURN_OPEN
+
+    def __init__(
+        self, words: str = "The conversation is still busy with the last message. Stop it, or wait until it has finished."
+    ) -> None:
+        super().__init__(words)
+
+
+class NothingToContinue(Refusable):
+    status = 409
+    reason = Refusal.NOTHING_TO_CONTINUE
+
+    def __init__(self, words: str = "There is nothing to continue: the last answer is complete.") -> None:
+        super().__init__(words)
+
+
+class Invalid(Refusable):
+    """The request itself is wrong; `param` names the field, or is None."""
+
+    reason = Refusal.MALFORMED
+
+    def __init__(self, words: str, param: str | None = None) -> None:
+        super().__init__(words)
+        self.param = param
+
+
+class Conflict(CodeActError):
+    """A seq is taken: another owner has written to this conversation."""
+
+    status = 409
+
+
+class BadSetting(CodeActError):
+    """Raised while starting; `words` name the setting."""
+
+
+class StoreUnavailable(CodeActError):
+    status = 503
+
+
+class StoreTooNew(StoreUnavailable):
+    """Refused at start: writing to it could destroy what the newer version keeps there."""

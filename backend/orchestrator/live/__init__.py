@@ -1,0 +1,1 @@
+"""The websocket: two loops, no decisions."""

@@ -1,0 +1,81 @@
+"""Carries commands to the services that know what they mean. Every refusal names its cause and the next step."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import assert_never
+
+from orchestrator.live.subscriptions import Subscriptions
+from orchestrator.protocol import commands as c
+from orchestrator.protocol.events import KernelChanged, Via
+from orchestrator.protocol.frames import Pong, Refusal, Refused
+from orchestrator.turns import Opened
+from orchestrator.wiring import Parts
+
+log = logging.getLogger(__name__)
+
+_WORDS: dict[Opened, tuple[Refusal, str]] = {
+    "busy": (Refusal.TURN_OPEN, "This conversation is still being answered. Wait for it, or stop it first."),
+    "unknown": (Refusal.UNKNOWN_CONVERSATION, "There is no such conversation (any more). Start a new one."),
+    "nothing": (Refusal.NOTHING_TO_CONTINUE, "There is nothing to continue: the last answer was complete."),
+}
+
+
+def refusal(reason: Refusal, words: str, conversation: str | None = None, turn: str | None = None) -> Refused:
+    return Refused(reason=reason, words=words, conversation=conversation, turn=turn)
+
+
+async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscriptions) -> Pong | Refused | None:
+    """Carry out one command; what to answer, if anything. Never raises: a failure of ours is a refusal with an id that the
+    log explains."""
+    try:
+        return await _serve(command, parts, subscriptions)
+    except Exception:
+        mark = secrets.token_hex(4)
+        log.exception("command %s failed [%s]", command.type, mark)
+        words = f"Something went wrong on the server (log mark {mark}). Nothing is lost; try again."
+        return refusal(Refusal.FAILED, words, getattr(command, "conversation", None), getattr(command, "turn", None))
+
+
+async def _serve(command: c.Command, parts: Parts, subscriptions: Subscriptions) -> Pong | Refused | None:
+    match command:
+        case c.Subscribe(conversation=conversation, cursor=cursor):
+            if await parts.store.summary(conversation) is None:
+                return refusal(*_WORDS["unknown"], conversation)
+            await subscriptions.add(conversation, cursor)
+        case c.Unsubscribe(conversation=conversation):
+            await subscriptions.remove(conversation)
+        case c.SendMessage(conversation=conversation, turn=turn, text=text):
+            return _refused(await parts.turns.open(conversation, turn, text, Via.BROWSER), conversation, turn)
+        case c.ContinueTurn(conversation=conversation, turn=turn):
+            return _refused(await parts.turns.resume(conversation, turn, Via.BROWSER), conversation, turn)
+        case c.StopTurn(conversation=conversation, turn=turn):
+            await parts.turns.stop(conversation, turn)
+        case c.RestartKernel(conversation=conversation):
+            return await _restart(conversation, parts)
+        case c.Ping():
+            return Pong()
+        case _:
+            assert_never(command)
+    return None
+
+
+def _refused(result: Opened, conversation: str, turn: str) -> Refused | None:
+    if result not in _WORDS:
+        return None
+    reason, words = _WORDS[result]
+    return refusal(reason, words, conversation, turn)
+
+
+async def _restart(conversation: str, parts: Parts) -> Refused | None:
+    if parts.turns.running(conversation):
+        words = "The kernel cannot be restarted while this conversation is being answered. Stop it first."
+        return refusal(Refusal.BUSY, words, conversation)
+    await parts.kernel.restart(conversation)
+    status = await parts.kernel.status(conversation)
+    await parts.turns.tell(
+        conversation,
+        KernelChanged(state=status.state, words="", memory_used=status.memory_used, memory_limit=status.memory_limit),
+    )
+    return None

@@ -1,0 +1,83 @@
+"""`/ws`: commands come up, frames go down. One connection per browser tab, any number of conversations on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.journal import LIST_CHANNEL, encode
+from orchestrator.live.commands import refusal, serve_command
+from orchestrator.live.subscriptions import Subscriptions, send_text
+from orchestrator.ports import TooOld
+from orchestrator.protocol import PROTOCOL_VERSION
+from orchestrator.protocol.commands import Command
+from orchestrator.protocol.frames import CloseCode, Hello, Refusal
+from orchestrator.wiring import Parts
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+
+_COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+MAX_MALFORMED = 20
+"""Frames that are not commands before we hang up: a client that does not speak our protocol never will."""
+
+
+@router.websocket("/ws")
+async def live(socket: WebSocket) -> None:
+    """Serve one connection until either side closes it."""
+    parts: Parts = socket.app.state.parts
+    await socket.accept()
+    subscriptions = Subscriptions(socket, parts.bus)
+    listing = asyncio.create_task(_tell_list(socket, parts))
+    try:
+        await send_text(socket, encode(Hello(protocol=PROTOCOL_VERSION, model=parts.model.name)))
+        await _listen(socket, parts, subscriptions)
+    except (WebSocketDisconnect, RuntimeError, OSError):
+        pass  # gone; nothing of a turn depends on a connection
+    finally:
+        listing.cancel()
+        await subscriptions.close()
+
+
+async def _listen(socket: WebSocket, parts: Parts, subscriptions: Subscriptions) -> None:
+    malformed = 0
+    while True:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        data = message.get("text") or message.get("bytes") or b""
+        try:
+            command = _COMMAND.validate_json(data)
+        except ValidationError as error:
+            malformed += 1
+            await send_text(socket, encode(refusal(Refusal.MALFORMED, _what_is_wrong(error))))
+            if malformed >= MAX_MALFORMED:
+                await socket.close(CloseCode.MISBEHAVED)
+                return
+            continue
+        answer = await serve_command(command, parts, subscriptions)
+        if answer is not None:
+            await send_text(socket, encode(answer))
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the frame"
+    return f"That was not understood: {where}: {first['msg']}. Reload the page if this goes on."
+
+
+async def _tell_list(socket: WebSocket, parts: Parts) -> None:
+    """Frames about the conversation list, for as long as the connection lives."""
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+        while True:
+            cursor = await parts.bus.head(LIST_CHANNEL)
+            try:
+                async for batch in parts.bus.follow(LIST_CHANNEL, cursor):
+                    for entry in batch:
+                        await send_text(socket, entry.data)
+            except TooOld:
+                continue  # the list is loaded with every page; only the newest lines matter here

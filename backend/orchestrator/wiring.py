@@ -1,0 +1,127 @@
+"""The only file that names concrete classes: settings in, a working set of parts out. Adapters go by URL scheme."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from orchestrator.agent.profiles import Profile, profile_for
+from orchestrator.agent.turn import Limits
+from orchestrator.errors import BadSetting
+from orchestrator.ports import Bus, Kernel, Model, Store
+from orchestrator.runner import World
+from orchestrator.settings import Settings
+from orchestrator.turns import Agent, Turns
+
+T = TypeVar("T")
+_Table = dict[str, Callable[[str, Settings], Awaitable[T]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running orchestrator is made of."""
+
+    settings: Settings
+    store: Store
+    bus: Bus
+    kernel: Kernel
+    model: Model
+    profile: Profile
+    turns: Turns
+
+    async def close(self) -> None:
+        """Turns first, so that they close honestly; then sandboxes, then what they were recorded in."""
+        await self.turns.close()
+        await self.kernel.close()
+        await self.model.close()
+        await self.bus.close()
+        await self.store.close()
+
+
+async def build(settings: Settings) -> Parts:
+    """Open everything that the settings name. Raises BadSetting, StoreUnavailable or StoreTooNew."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = await _choose(_STORES, "CODEACT_STORE_URL", store_url(settings), settings)
+    bus = await _choose(_BUSES, "CODEACT_BUS_URL", settings.bus_url, settings)
+    kernel = await _choose(_KERNELS, "CODEACT_KERNEL_URL", settings.kernel_url, settings)
+    model = await _choose(_MODELS, "CODEACT_MODEL_URL", settings.model_url, settings)
+    profile = profile_for(model.name, settings.model_profile, settings.model_observation_prefix)
+    agent = Agent(profile, _limits(settings), settings.model_context_tokens)
+    world = World(model, kernel, time.time, settings.model_temperature)
+    turns = Turns(store, bus, agent, world, owner=secrets.token_hex(8))
+    return Parts(settings, store, bus, kernel, model, profile, turns)
+
+
+def store_url(settings: Settings) -> str:
+    """The store's URL: SQLite in the data directory unless set."""
+    return settings.store_url or f"sqlite+aiosqlite:///{settings.data_dir / 'codeact.sqlite3'}"
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        executions=settings.turn_max_executions,
+        seconds=settings.turn_max_seconds,
+        tokens=settings.turn_max_tokens,
+        step_tokens=settings.model_max_tokens,
+        cell_seconds=settings.cell_timeout_s,
+    )
+
+
+async def _sql_store(url: str, _: Settings) -> Store:
+    from orchestrator.adapters import store_sql
+
+    store = store_sql.create(url)
+    await store.migrate()
+    return store
+
+
+async def _memory_bus(_: str, __: Settings) -> Bus:
+    from orchestrator.adapters.bus_memory import MemoryBus
+
+    return MemoryBus()
+
+
+async def _local_kernel(_: str, settings: Settings) -> Kernel:
+    from orchestrator.adapters import kernel_local
+
+    return await asyncio.to_thread(kernel_local.create, settings.data_dir)
+
+
+async def _openai_model(url: str, settings: Settings) -> Model:
+    from orchestrator.adapters.model_openai import OpenAIModel
+
+    return OpenAIModel(
+        url,
+        settings.model_name,
+        settings.model_api_key,
+        first_token_timeout_s=settings.model_first_token_timeout_s,
+        idle_timeout_s=settings.model_idle_timeout_s,
+    )
+
+
+_STORES: _Table[Store] = {
+    "sqlite+aiosqlite": _sql_store,
+    "postgresql+asyncpg": _sql_store,
+}
+_BUSES: _Table[Bus] = {"memory": _memory_bus}
+_KERNELS: _Table[Kernel] = {"local": _local_kernel}
+_MODELS: _Table[Model] = {"http": _openai_model, "https": _openai_model}
+
+
+async def _choose(table: _Table[T], name: str, url: str, settings: Settings) -> T:
+    scheme = urlsplit(url).scheme
+    if scheme not in table:
+        known = ", ".join(f"{scheme}://" for scheme in table)
+        raise BadSetting(f"{name} is {url or 'empty'!r}: it must begin with one of {known}.")
+    return await table[scheme](url, settings)
+
+
+def ui_dir(settings: Settings) -> Path:
+    """Where the built UI lies."""
+    return settings.ui_dir or Path(__file__).resolve().parents[2] / "frontend" / "dist"
