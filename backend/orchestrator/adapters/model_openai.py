@@ -1,0 +1,281 @@
+"""The Model port over any server that speaks the OpenAI chat API: llama.cpp, vLLM, or a hosted one.
+
+One aiohttp session with keep-alive; its own reading of the stream, because client libraries cost several times as
+much per token as everything else here together. What came in one read is one signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from orchestrator.adapters import openai_words as words
+from orchestrator.adapters.openai_answer import Answer
+from orchestrator.adapters.openai_words import Refused
+from orchestrator.ports import Failed, ModelRequest, ModelSignal, Part
+
+PAUSES_S = (0.2, 0.5, 1.0)
+"""Before asking again where nothing had been answered yet: enough for a server that restarts, short enough to wait for."""
+
+MOST_PAUSE_S = 10.0
+"""A server that asks for more patience than this is reported instead."""
+
+CHECK_S = 2.0
+"""How long one check may take, and how long its result is good."""
+
+MOST_BODY = 4 * 1024 * 1024
+"""Bytes read of an answer that is not a stream."""
+
+
+NOT_STREAMS = frozenset({"application/json", "text/html"})
+"""What comes from servers that do not stream, or from something that is no model server. All else is read as a stream."""
+
+
+class Silence(Exception):
+    """Nothing came for too long."""
+
+
+class OpenAIModel:
+    """`base_url` ends before `/chat/completions` (without any path, `/v1` is meant). An empty `name` becomes the first
+    model that the server lists. `first_token_timeout_s` covers everything up to the first token, prefill included;
+    `idle_timeout_s` is the longest silence after it."""
+
+    def __init__(
+        self, base_url: str, name: str = "", api_key: str = "", *, first_token_timeout_s: float, idle_timeout_s: float
+    ) -> None:
+        url = URL(base_url)
+        self._url = url.with_path("/v1") if url.path in ("", "/") else url
+        self._where = f"{url.host}:{url.port}"
+        self._key = api_key
+        self._first_s = first_token_timeout_s
+        self._idle_s = idle_timeout_s
+        self._owner = ""  # who serves the model: "vllm", "llamacpp", …
+        self._opened: aiohttp.ClientSession | None = None
+        self._checking = asyncio.Lock()
+        self._checked: tuple[float, Part] | None = None
+        self.name = name
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelSignal, None]:
+        """See `ports.Model`. Asks again, a few times, only while no answer has begun."""
+        deadline = _now() + self._first_s
+        try:
+            async with asyncio.timeout_at(deadline):
+                if not self.name:
+                    await self._discover()
+                include = self._includes_stops(request.stop)
+                response = await self._ask(request, include)
+        except TimeoutError:
+            yield self._failed(words.silent(self._where, self._first_s, begun=False), retryable=True)
+            return
+        except Refused as refusal:
+            yield self._failed(refusal.words, retryable=refusal.again)
+            return
+        strip = tuple(stop for stop in request.stop if not stop.startswith("</")) if include else ()
+        answer = Answer(limit=8 * request.max_tokens + 1024, strip=strip)
+        patience = Patience(response.content, deadline, self._idle_s)
+        try:
+            try:
+                if response.content_type in NOT_STREAMS:
+                    for signal in answer.whole(await patience.read_all()):
+                        yield signal
+                while not answer.done:
+                    data = await patience.read(answer.begun)
+                    for signal in answer.feed(data) if data else answer.close():
+                        yield signal
+            except Silence:
+                seconds = self._idle_s if answer.begun else self._first_s
+                answer.fail(words.silent(self._where, seconds, begun=answer.begun), retryable=True)
+            except (aiohttp.ClientError, OSError):
+                answer.fail(words.broke_off(self._where), retryable=True)
+            else:
+                await patience.drain()
+            for signal in answer.end():
+                yield self._failed(signal.words, signal.retryable) if isinstance(signal, Failed) else signal
+        finally:
+            patience.end()
+            if response.content.is_eof():
+                response.release()
+            else:
+                response.close()  # which is what tells the server to stop
+
+    async def check(self) -> Part:
+        """Whether the server answers; good for two seconds, so that asking often costs nothing."""
+        async with self._checking:
+            if self._checked is None or _now() - self._checked[0] > CHECK_S:
+                self._checked = (_now(), await self._look())
+            return self._checked[1]
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            self._opened = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={**headers, "User-Agent": "codeact", "Accept-Encoding": "identity"},
+            )
+        return self._opened
+
+    # ---- asking ----------------------------------------------------------------------------------------------------
+
+    async def _ask(self, request: ModelRequest, include_stops: bool) -> aiohttp.ClientResponse:
+        """The response whose body is the answer. Raises Refused."""
+        body = orjson.dumps(self._body(request, include_stops))
+        for pause in (*PAUSES_S, None):
+            try:
+                return await self._send("POST", "chat/completions", body)
+            except Refused as refusal:
+                if pause is None or not refusal.again or refusal.after_s > MOST_PAUSE_S:
+                    raise
+                await asyncio.sleep(max(pause, refusal.after_s))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _send(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
+        """A response with status 200. Raises Refused."""
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            response = await self._session.request(
+                method, self._url / path, data=body, headers=headers, allow_redirects=False
+            )
+        except aiohttp.ClientConnectorError as error:
+            raise words.unreachable(self._where, error.strerror or "no connection") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise words.unreachable(self._where, words.in_short(str(error))) from error
+        if response.status == 200:
+            return response
+        try:
+            said = await response.content.read(64 * 1024)
+        except (aiohttp.ClientError, OSError):
+            said = b""
+        finally:
+            response.close()
+        raise words.refused(self._where, self.name, response.status, response.headers, said, time.time())
+
+    def _body(self, request: ModelRequest, include_stops: bool) -> dict[str, Any]:
+        """Only what every server takes; `max_tokens` has another name at OpenAI itself."""
+        hosted = (self._url.host or "").endswith("openai.com")
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": request.messages,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "max_completion_tokens" if hosted else "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+        }
+        if request.stop:
+            body["stop"] = request.stop
+        if request.tools:
+            body["tools"] = request.tools
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if include_stops:
+            body["include_stop_str_in_output"] = True
+        return body
+
+    def _includes_stops(self, stop: tuple[str, ...]) -> bool:
+        """vLLM holds every character back until it cannot be part of a stop string, unless it may leave the stop string
+        in. Others do not know the field, and some refuse it."""
+        return bool(stop) and self._owner == "vllm"
+
+    # ---- who is there ----------------------------------------------------------------------------------------------
+
+    async def _discover(self) -> None:
+        """Learn the model's name, and whose server it is. Raises Refused."""
+        response = await self._send("GET", "models")
+        try:
+            listed = orjson.loads(await response.read())["data"]
+            first = next((model for model in listed if model["id"] == self.name), listed[0])
+            name, owner = str(first["id"]), str(first.get("owned_by") or "")
+        except (ValueError, KeyError, TypeError, IndexError, aiohttp.ClientError) as error:
+            what = f"The server at {self._where} lists no models. Set CODEACT_MODEL_NAME, or correct CODEACT_MODEL_URL."
+            raise Refused(what, again=False) from error
+        self.name = self.name or name
+        self._owner = owner
+
+    async def _look(self) -> Part:
+        try:
+            async with asyncio.timeout(CHECK_S):
+                await self._discover()
+                await self._loaded()
+        except TimeoutError:
+            return self._part(f"The model server at {self._where} does not answer within {CHECK_S:.0f} s. Look at its log.")
+        except Refused as refusal:
+            return self._part(refusal.words)
+        return Part("model", ok=True, words="")
+
+    async def _loaded(self) -> None:
+        """llama.cpp lists its model while it still reads the file; only its health says so. Raises Refused."""
+        if self._owner == "llamacpp":
+            (await self._send("GET", "../health")).release()
+
+    def _part(self, text: str) -> Part:
+        return Part("model", ok=False, words=words.without_key(text, self._key))
+
+    def _failed(self, text: str, retryable: bool) -> Failed:
+        return Failed(words.without_key(text, self._key), retryable)
+
+
+class Patience:
+    """Reads of one answer, each with a limit, at the price of one timer per answer instead of one per read.
+
+    Time in which nobody reads does not count: a slow consumer is not a silent server.
+    """
+
+    def __init__(self, content: aiohttp.StreamReader, first_deadline: float, idle_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._content = content
+        self._idle_s = idle_s
+        self._first = first_deadline
+        self._deadline: float | None = None  # None: nobody is reading
+        self._timer = self._loop.call_at(min(first_deadline, self._loop.time() + idle_s), self._look)
+
+    async def read(self, begun: bool) -> bytes:
+        """Everything that is there, or comes next; empty at the end. Raises Silence."""
+        self._deadline = self._loop.time() + self._idle_s if begun else self._first
+        data = await self._content.readany()
+        self._deadline = None
+        return data
+
+    async def read_all(self) -> bytes:
+        """The whole body, up to MOST_BODY."""
+        self._deadline = self._first
+        data = b""
+        while len(data) < MOST_BODY and (more := await self._content.readany()):
+            data += more
+        return data
+
+    async def drain(self) -> None:
+        """The end of the body, so that the connection can be used again; it comes microseconds after the answer's end, or
+        we do without."""
+        if self._content.is_eof():
+            return
+        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+            async with asyncio.timeout(0.05):
+                await self._content.readany()
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if self._deadline is not None and now >= self._deadline:
+            self._content.set_exception(Silence())
+            return
+        deadline = now + self._idle_s if self._deadline is None else self._deadline
+        self._timer = self._loop.call_at(min(deadline, now + self._idle_s), self._look)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
