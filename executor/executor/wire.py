@@ -76,12 +76,13 @@ class Started(Wire):
 
 class Stream(Wire):
     """Text on stdout or stderr, as written: ANSI sequences and carriage returns untouched. `late` marks text that an
-    earlier cell's threads printed after that cell had ended."""
+    earlier cell's threads printed after that cell had ended. `gap` counts the bytes left out for size just before it."""
 
     type: Literal["stream"] = "stream"
     name: Literal["stdout", "stderr"]
     text: str
     late: bool = False
+    gap: int = 0
 
 
 class Display(Wire):

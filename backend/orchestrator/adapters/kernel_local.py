@@ -1,0 +1,46 @@
+"""The Kernel port over the executor in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from executor.local import make_manager
+from executor.manager import Manager
+from executor.wire import Health, KernelEvent, SandboxStatus
+
+
+def create(data_dir: Path) -> LocalKernel:
+    """The kernel of embedded mode: bubblewrap sandboxes, set by `CODEACT_SANDBOX_…`, workspaces below `data_dir`."""
+    return LocalKernel(make_manager(data_dir))
+
+
+class LocalKernel:
+    """See `orchestrator.ports.Kernel`; the executor's manager keeps that contract by itself."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+
+    def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
+        return self._manager.run(conversation, cell, code, timeout_s)
+
+    async def interrupt(self, conversation: str) -> None:
+        await self._manager.interrupt(conversation)
+
+    async def prepare(self, conversation: str) -> None:
+        await self._manager.prepare(conversation)
+
+    async def restart(self, conversation: str) -> None:
+        await self._manager.restart(conversation)
+
+    async def status(self, conversation: str) -> SandboxStatus:
+        return await self._manager.status(conversation)
+
+    async def remove(self, conversation: str) -> None:
+        await self._manager.remove(conversation)
+
+    async def check(self) -> Health:
+        return await self._manager.check()
+
+    async def close(self) -> None:
+        await self._manager.close()

@@ -1,0 +1,197 @@
+"""Jupyter messages, as bytes and as our events. Pure: no sockets, no clock.
+
+Every message comes from a process that the tenant controls, so nothing in it is believed: sizes, types, nesting and text
+are checked here, once, and whatever does not fit is dropped (`None`) instead of raised.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import orjson
+
+from executor.wire import Clear, Display, Raised, Stream
+
+V1 = "v1.kernel.websocket.jupyter.org"
+"""The websocket subprotocol whose frames are `count, offsets…, channel, header, parent, metadata, content, buffers…`."""
+
+MAX_PARTS = 64
+MAX_NESTING = 48  # of JSON inside a mime bundle; pydantic and browsers give up far later
+MAX_MIME_TYPES = 64
+MAX_ERROR_CHARS = 256 * 1024  # of one traceback
+VERSION = "5.4"
+
+Output = Stream | Display | Clear | Raised
+Channel = Literal["iopub", "shell", "control", "stdin"]
+_CHANNELS: dict[str, Channel] = {"iopub": "iopub", "shell": "shell", "control": "control", "stdin": "stdin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a kernel. `parent` is the id of the request that caused it, or empty. `size`: bytes of its frame."""
+
+    channel: Channel
+    kind: str
+    parent: str
+    content: dict[str, Any]
+    size: int
+
+
+# ---- bytes → Message -------------------------------------------------------------------------------------------------
+
+
+def decode(frame: bytes | str) -> Message | None:
+    """A frame of either framing; None when it is not a message."""
+    try:
+        return _decode_v1(frame) if isinstance(frame, bytes) else _decode_json(frame)
+    except (ValueError, TypeError, RecursionError, struct.error):
+        return None
+
+
+def _decode_v1(frame: bytes) -> Message | None:
+    view = memoryview(frame)
+    (count,) = struct.unpack_from("<Q", view)
+    if not 6 <= count <= MAX_PARTS:
+        return None
+    offsets = struct.unpack_from(f"<{count}Q", view, 8)
+    if offsets[-1] > len(view) or any(a > b for a, b in pairwise(offsets)):
+        return None
+    channel, header, parent, _metadata, content = (view[a:b] for a, b in pairwise(offsets[:6]))
+    return _message(str(channel, "ascii"), loads(header), loads(parent), loads(content), len(frame))
+
+
+def _decode_json(frame: str) -> Message | None:
+    whole = loads(frame.encode("utf-8", "replace"))
+    if not isinstance(whole, dict):
+        return None
+    return _message(whole.get("channel"), whole.get("header"), whole.get("parent_header"), whole.get("content"), len(frame))
+
+
+def _message(channel: object, header: object, parent: object, content: object, size: int) -> Message | None:
+    if not (isinstance(channel, str) and isinstance(header, dict) and isinstance(content, dict)):
+        return None
+    known, kind = _CHANNELS.get(channel), header.get("msg_type")
+    if known is None or not isinstance(kind, str):
+        return None
+    origin = parent.get("msg_id") if isinstance(parent, dict) else None
+    return Message(known, kind, origin if isinstance(origin, str) else "", content, size)
+
+
+def loads(data: bytes | memoryview) -> Any:
+    """JSON as kernels write it: NaN becomes null, bytes that are no UTF-8 and lone surrogates become U+FFFD or `?`."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        lenient = json.loads(bytes(data).decode("utf-8", "replace"), parse_constant=lambda _: None)
+        return orjson.loads(json.dumps(lenient, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+# ---- requests → bytes ------------------------------------------------------------------------------------------------
+
+
+def request(kind: str, content: dict[str, Any], id: str, session: str, channel: Channel = "shell") -> bytes:
+    """A request as one V1 frame."""
+    header = {"msg_id": id, "msg_type": kind, "session": session, "username": "", "date": "", "version": VERSION}
+    parts = [channel.encode(), orjson.dumps(header), b"{}", b"{}", orjson.dumps(content)]
+    offsets = [8 * (len(parts) + 2)]
+    for part in parts:
+        offsets.append(offsets[-1] + len(part))
+    return struct.pack(f"<{len(offsets) + 1}Q", len(offsets), *offsets) + b"".join(parts)
+
+
+def execute_content(code: str) -> dict[str, Any]:
+    """What an execute_request holds. Input is never allowed: a cell that asks for it gets an error at once."""
+    return {
+        "code": code.encode("utf-8", "replace").decode(),
+        "silent": False,
+        "store_history": True,
+        "user_expressions": {},
+        "allow_stdin": False,
+        "stop_on_error": False,
+    }
+
+
+# ---- Message → event -------------------------------------------------------------------------------------------------
+
+
+def output(message: Message, late: bool = False) -> Output | None:
+    """What a message shows to the user; None when it shows nothing or is not well formed."""
+    content = message.content
+    match message.kind:
+        case "stream":
+            return _stream(content, late)
+        case "display_data" | "execute_result":
+            return _display(content, update=False)
+        case "update_display_data":
+            return _display(content, update=True)
+        case "clear_output":
+            return Clear(wait=content.get("wait") is True)
+        case "error":
+            return _raised(content)
+    return None
+
+
+def size_of(event: Output, message: Message) -> int:
+    """Bytes of output that an event carries: exact for text, the frame's length for everything else."""
+    return utf8_length(event.text) if isinstance(event, Stream) else message.size
+
+
+def utf8_length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+
+
+def _stream(content: dict[str, Any], late: bool) -> Stream | None:
+    name, text = content.get("name"), content.get("text")
+    if name not in ("stdout", "stderr") or not isinstance(text, str) or not text:
+        return None
+    return Stream.model_construct(name=name, text=text, late=late)
+
+
+def _display(content: dict[str, Any], update: bool) -> Display | None:
+    data, metadata, transient = content.get("data"), content.get("metadata"), content.get("transient")
+    if not isinstance(data, dict) or len(data) > MAX_MIME_TYPES:
+        return None
+    data = {kind: value for kind, value in data.items() if value is not None and shallow(value)}
+    id = transient.get("display_id") if isinstance(transient, dict) else None
+    metadata = metadata if isinstance(metadata, dict) and shallow(metadata) else {}
+    return Display(data=data, metadata=metadata, display_id=id if isinstance(id, str) else None, update=update)
+
+
+def _raised(content: dict[str, Any]) -> Raised:
+    ename, evalue, traceback = (content.get(key) for key in ("ename", "evalue", "traceback"))
+    lines = [line for line in traceback if isinstance(line, str)] if isinstance(traceback, list) else []
+    return Raised(ename=_clip(ename, 200), evalue=_clip(evalue, MAX_ERROR_CHARS // 4), traceback=_clip_lines(lines))
+
+
+def _clip(value: object, limit: int) -> str:
+    text = value if isinstance(value, str) else ""
+    return text if len(text) <= limit else f"{text[: limit // 2]} … {text[-limit // 2 :]}"
+
+
+def _clip_lines(lines: list[str]) -> list[str]:
+    if len(lines) <= 1000 and sum(map(len, lines)) <= MAX_ERROR_CHARS:
+        return lines
+    return [_clip("\n".join(lines), MAX_ERROR_CHARS)]
+
+
+def shallow(value: object) -> bool:
+    """Whether JSON is nested less than MAX_NESTING deep. Looks level by level, so depth costs no stack."""
+    level: list[object] = [value]
+    for _ in range(MAX_NESTING):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return True
+    return False
+
+
+def _children(node: object) -> list[object]:
+    """The containers directly inside `node`."""
+    if isinstance(node, dict):
+        return [child for child in node.values() if isinstance(child, dict | list)]
+    if isinstance(node, list):
+        return [child for child in node if isinstance(child, dict | list)]
+    return []

@@ -1,0 +1,58 @@
+"""Every setting of the executor, and the only place here that reads the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from executor.sandbox.base import Limits
+
+MB = 1024**2
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """`CODEACT_SANDBOX_…` in the environment, or in a `.env` file in the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix="CODEACT_SANDBOX_", env_file=".env", extra="ignore", frozen=True)
+
+    # what one sandbox may use
+    memory_mb: Annotated[int, Field(ge=256)] = 1024
+    pids: Annotated[int, Field(ge=64)] = 256  # processes and threads
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+
+    # how many, and for how long
+    max: Annotated[int, Field(ge=1)] = 8  # sandboxes at a time
+    idle_minutes: Annotated[float, Field(gt=0)] = 60.0  # without a cell, after which a sandbox is removed; files stay
+
+    # the interpreter that sandboxes run; empty: the one that `make run` sets up
+    python: Path = Field(default_factory=lambda: ROOT / ".venv-sandbox" / "bin" / "python")
+
+    # how much of one cell's output is handed on; the end of a longer text is kept too
+    output_mb: Annotated[float, Field(gt=0)] = 8.0
+
+    def limits(self) -> Limits:
+        """RLIMIT_DATA lies below the memory limit, so that most memory bombs end as a MemoryError that Python survives."""
+        memory = self.memory_mb * MB
+        return Limits(memory=memory, data=int(memory * 0.83), pids=self.pids, cpus=self.cpus)
+
+
+def run_dir(data_dir: Path) -> Path:
+    """A directory for the sockets of the executor that owns `data_dir`, closed to other users. It is short, because a
+    Unix socket's path holds 107 bytes at most. Raises PermissionError when somebody else has prepared it."""
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    usable = len(str(runtime)) < 40 and runtime.is_dir() and runtime.stat().st_uid == os.getuid()
+    base = runtime / "codeact" if usable else Path(f"/tmp/codeact-{os.getuid()}")
+    base.mkdir(mode=0o700, exist_ok=True)
+    info = base.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+        raise PermissionError(f"{base} belongs to somebody else or is open to others. Remove it and start again.")
+    path = base / hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:10]
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path

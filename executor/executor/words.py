@@ -1,0 +1,64 @@
+"""What people (and the model) read about how a cell ended: the cause, what survived, and the next step. Pure."""
+
+from __future__ import annotations
+
+from executor.wire import Outcome
+
+GONE = "Your variables are gone; files are kept."
+KEPT = "Your variables are kept."
+SMALLER = "Try it in smaller steps."
+FREE = "Delete what is not needed any more, or work on smaller pieces."
+
+
+def ended(outcome: Outcome, kept: bool, limit: int, timeout_s: float) -> str:
+    """Words for a cell that ran. `kept`: whether the variables survived; `limit`: bytes of memory of the sandbox."""
+    survived = KEPT if kept else GONE
+    match outcome:
+        case Outcome.OK | Outcome.ERROR | Outcome.UNAVAILABLE:
+            return ""
+        case Outcome.INTERRUPTED:
+            how = "Stopped." if kept else "Stopped by ending Python, because the code did not react."
+            return f"{how} {survived}"
+        case Outcome.TIMED_OUT:
+            return f"Stopped after {seconds(timeout_s)}, the longest a cell may run. {survived} {SMALLER}"
+        case Outcome.OUT_OF_MEMORY:
+            limits = f"the cell needed more than the {size_words(limit)} this sandbox has"
+            return f"Ran out of memory: {limits}. {survived} {FREE if kept else SMALLER}"
+        case Outcome.KERNEL_DIED:
+            return f"Python crashed, or the code ended it. {survived} The next cell starts with a new Python."
+        case Outcome.SANDBOX_LOST:
+            return f"The sandbox stopped working and was removed. {survived} The next cell gets a new one."
+
+
+def not_run(reason: str) -> str:
+    """Words for a cell that never reached the kernel."""
+    return f"The code did not run: {reason}"
+
+
+STOPPED_BEFORE = "Stopped before the code ran. Nothing was changed."
+RESTARTED = f"Stopped, because Python was restarted. {GONE}"
+REMOVED = "The conversation's sandbox was removed. Variables and files are gone."
+CLOSING = "the executor is shutting down."
+
+
+def starting_too_long(timeout_s: float) -> str:
+    return f"The sandbox was not ready after {seconds(timeout_s)}. The machine may be overloaded; try again."
+
+
+def all_taken(count: int) -> str:
+    return (
+        f"All {count} sandboxes are in use. Try again in a minute, when one of them is idle, "
+        "or allow more with CODEACT_SANDBOX_MAX."
+    )
+
+
+def seconds(value: float) -> str:
+    """`90 seconds`, `2 minutes`, `1.5 seconds`."""
+    if value >= 120 and value % 60 == 0:
+        return f"{value / 60:g} minutes"
+    return f"{value:g} second" if value == 1 else f"{value:g} seconds"
+
+
+def size_words(size: int) -> str:
+    """`1 GB`, `512 MB`: binary units under the names that people use."""
+    return f"{size / 1024**3:g} GB" if size >= 1024**3 else f"{size / 1024**2:.0f} MB"
