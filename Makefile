@@ -1,0 +1,43 @@
+# `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check bench types clean
+
+PY := .venv/bin
+PYTHON_SOURCES := backend executor model-server tests deploy/local
+BENCHES = $(sort $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))))
+ONLY ?=
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup  ## set up what is missing, start everything, say where to open the chat (Ctrl-C stops everything)
+	@exec $(PY)/codeact serve
+
+setup:  ## install from the lock files and build the page (quick when nothing changed)
+	@deploy/local/setup.sh
+
+dev:
+	@deploy/local/setup.sh --tests
+
+test: dev  ## set up, then every test: Python, page, browser
+	npm --prefix frontend run --silent test
+	$(PY)/pytest -c tests/pyproject.toml $(or $(ONLY),tests)
+
+check: dev  ## ruff, mypy --strict, eslint, tsc
+	$(PY)/ruff check --config tests/pyproject.toml $(PYTHON_SOURCES)
+	$(PY)/ruff format --check --config tests/pyproject.toml $(PYTHON_SOURCES)
+	$(PY)/mypy --config-file tests/pyproject.toml backend/orchestrator backend/migrations executor/executor model-server/model_server
+	npm --prefix frontend run --silent lint
+	npm --prefix frontend run --silent typecheck
+
+bench: dev  ## measurements, one JSON line each (ONLY=name for one of them)
+	@for bench in $(or $(ONLY),$(BENCHES)); do $(PY)/python -m tests.bench.$$bench || exit 1; done
+
+types: dev  ## write frontend/src/protocol/generated.ts from the Python protocol
+	npm --prefix frontend run --silent types
+
+clean:  ## remove what was installed and built (conversations and the model stay)
+	rm -rf .venv .venv-sandbox frontend/node_modules frontend/dist .mypy_cache .ruff_cache .pytest_cache tests/.pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +
