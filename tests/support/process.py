@@ -22,6 +22,8 @@ START_S = 60.0
 class Served:
     """`codeact serve` on a free port with a data directory. Leaving the context stops it as Ctrl-C does."""
 
+    command = ("-m", "orchestrator.cli", "serve")
+
     def __init__(self, data_dir: Path, model_url: str, **settings: str) -> None:
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CODEACT_")},
@@ -47,7 +49,7 @@ class Served:
         """Start it and wait until it says where the chat is."""
         self.output, self.url = "", ""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "orchestrator.cli", "serve", cwd=self._data_dir, env=self._env,
+            sys.executable, *self.command, cwd=self._data_dir, env=self._env,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
