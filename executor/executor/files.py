@@ -44,7 +44,7 @@ def snapshot(root: Path) -> Snapshot:
     deadline = time.monotonic() + MAX_SECONDS
     try:
         fd = os.open(root, DIRECTORY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Snapshot()
     try:
         for count, (path, mark) in enumerate(_walk(fd, "", MAX_DEPTH)):

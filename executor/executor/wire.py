@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Id = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
+
 
 class Wire(BaseModel):
     """A value that crosses the boundary: immutable, and strict about unknown fields."""
@@ -54,10 +56,10 @@ class FileChange(Wire):
 class RunRequest(Wire):
     """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused."""
 
-    conversation: str
-    cell: str
+    conversation: Id
+    cell: Id
     code: str
-    timeout_s: float
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Starting(Wire):

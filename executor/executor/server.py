@@ -1,0 +1,87 @@
+"""The manager over HTTP, for an executor that runs apart from the orchestrator.
+
+Every request but `GET /healthz` carries `Authorization: Bearer <service token>`. A run is answered by NDJSON, one
+`KernelEvent` a line, the last one a `Closed`; hanging up stops the cell.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Response
+from fastapi.responses import StreamingResponse
+
+from executor.manager import Manager
+from executor.sandbox.base import SandboxUnavailable
+from executor.wire import Health, Id, RunRequest, SandboxStatus
+
+
+def create_app(manager: Manager, token: str) -> FastAPI:
+    """The application; it closes the manager when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await manager.close()
+
+    async def authorised(authorization: Annotated[str, Header()] = "") -> None:
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "The service token is missing or wrong.")
+
+    app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(_routes(manager), dependencies=[Depends(authorised)])
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    return app
+
+
+async def _lines(manager: Manager, request: RunRequest) -> AsyncGenerator[bytes, None]:
+    events = manager.run(request.conversation, request.cell, request.code, request.timeout_s)
+    async with aclosing(events):
+        async for event in events:
+            yield event.model_dump_json().encode() + b"\n"
+
+
+def _routes(manager: Manager) -> APIRouter:
+    api = APIRouter()
+
+    @api.get("/readyz")
+    async def readyz(response: Response) -> Health:
+        health = await manager.check()
+        response.status_code = 200 if health.ok else 503
+        return health
+
+    @api.post("/v1/run")
+    async def run(request: RunRequest) -> StreamingResponse:
+        return StreamingResponse(_lines(manager, request), media_type="application/x-ndjson")
+
+    @api.post("/v1/conversations/{conversation}/interrupt", status_code=204)
+    async def interrupt(conversation: Id) -> None:
+        await manager.interrupt(conversation)
+
+    @api.post("/v1/conversations/{conversation}/prepare", status_code=204)
+    async def prepare(conversation: Id) -> None:
+        await manager.prepare(conversation)
+
+    @api.post("/v1/conversations/{conversation}/restart", status_code=204)
+    async def restart(conversation: Id) -> None:
+        try:
+            await manager.restart(conversation)
+        except SandboxUnavailable as error:
+            raise HTTPException(503, str(error)) from error
+
+    @api.get("/v1/conversations/{conversation}")
+    async def status(conversation: Id) -> SandboxStatus:
+        return await manager.status(conversation)
+
+    @api.delete("/v1/conversations/{conversation}", status_code=204)
+    async def remove(conversation: Id) -> None:
+        await manager.remove(conversation)
+
+    return api
