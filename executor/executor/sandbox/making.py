@@ -1,0 +1,192 @@
+"""Making one sandbox, step by step: directory and cgroups, socket, mounts, launch, first answer. What fails is undone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.sandbox import argv, cgroups, left
+from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.gateway import answered
+from executor.sandbox.programs import Bwrap, Python
+from executor.sandbox.running import Running
+
+LAUNCH = Path(__file__).with_name("launch.py")
+START_S = 60.0
+BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What every sandbox of one executor is made with. `filter` is the compiled system call filter."""
+
+    run_dir: Path
+    bwrap: Bwrap
+    python: Python
+    image: Path
+    place: cgroups.Place | None
+    filter: bytes
+
+
+async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -> Running:
+    """A sandbox whose gateway answers. `tree` is its workspace, owned by `uid`. Raises SandboxUnavailable, with nothing
+    left behind."""
+    try:
+        sandbox, listener = await asyncio.to_thread(lay_out, kit, id, limits)
+    except OSError as error:
+        raise SandboxUnavailable(f"The sandbox's directory or cgroup cannot be made: {error}.") from error
+    try:
+        with listener:
+            await start(kit, sandbox, listener, tree, uid)
+        await first_answer(sandbox)
+    except BaseException:
+        await sandbox.kill()
+        raise
+    return sandbox
+
+
+def lay_out(kit: Kit, id: str, limits: Limits) -> tuple[Running, socket.socket]:
+    """The sandbox's directory, identity, cgroups and listening socket; nothing runs yet."""
+    directory = kit.run_dir / id
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        raise SandboxUnavailable(f"A sandbox {id} is there already.") from None
+    name = left.group_name(kit.run_dir, id)
+    left.write(directory, kit.place, name)
+    group = cgroups.Group(kit.place, name, limits) if kit.place else None
+    listener = listen(directory)
+    return Running(id, directory, secrets.token_urlsafe(32), limits, group), listener
+
+
+def listen(directory: Path) -> socket.socket:
+    """The gateway's socket, made here and inherited by the gateway: no name for it exists inside the sandbox. Bound through
+    a descriptor, because a socket's name may have 107 bytes and a path more."""
+    fd = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(f"/proc/self/fd/{fd}/gateway.sock")
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.close(fd)
+    return listener
+
+
+async def start(kit: Kit, sandbox: Running, listener: socket.socket, tree: Path, uid: int | None) -> None:
+    """Launches bubblewrap and tells the gateway its settings."""
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    rules = filter_file(kit.filter)
+    keep = [listener.fileno(), tell, rules]
+    try:
+        plan = plan_for(kit, sandbox, tree, uid, keep, tell, rules)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", str(LAUNCH), json.dumps(plan)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=keep,
+            start_new_session=True,  # a Ctrl-C in the terminal is the executor's to handle
+        )
+    except BaseException:
+        os.close(told)
+        raise
+    finally:
+        os.close(tell)
+        os.close(rules)
+    sandbox.attach(process)
+    left.write(sandbox.directory, kit.place, left.group_name(kit.run_dir, sandbox.id), process.pid)
+    with suppress(BrokenPipeError, ConnectionResetError):  # it failed; `first_answer` says how
+        await send_settings(process, sandbox, listener.fileno())
+    pid = await asyncio.to_thread(init_pid, told)
+    if pid is not None:
+        sandbox.attach_init(pid)
+
+
+def filter_file(program: bytes) -> int:
+    """A descriptor bubblewrap reads the system call filter from."""
+    fd = os.memfd_create("seccomp")
+    os.write(fd, program)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+async def send_settings(process: asyncio.subprocess.Process, sandbox: Running, listen_fd: int) -> None:
+    assert process.stdin is not None
+    limits = sandbox.limits
+    settings = {
+        "token": sandbox.token,
+        "listen": listen_fd,
+        "data": limits.data,
+        "file_size": limits.file_size,
+        "open_files": limits.open_files,
+        "pids": limits.pids,
+    }
+    process.stdin.write(json.dumps(settings).encode() + b"\n")
+    await process.stdin.drain()
+    process.stdin.close()
+
+
+def init_pid(told: int) -> int | None:
+    """The pid bubblewrap tells of; None when it failed before. Blocks until one or the other. Closes `told`."""
+    with os.fdopen(told, "rb") as info:
+        text = info.read()
+    with suppress(ValueError, KeyError):
+        return int(json.loads(text)["child-pid"])
+    return None
+
+
+def plan_for(
+    kit: Kit, sandbox: Running, tree: Path, uid: int | None, keep: list[int], tell: int, rules: int
+) -> dict[str, object]:
+    """The launcher's plan (`executor.sandbox.launch.Plan`)."""
+    python, limits, sources = kit.python, sandbox.limits, argv.Sources(staged=uid is not None)
+    program = sources.name(kit.bwrap.path.parent)
+    libraries = sources.name(kit.bwrap.libraries) if kit.bwrap.libraries else None
+    command = [
+        "bwrap",
+        *argv.isolation(),
+        *argv.settings(argv.environment(python.path, limits)),
+        *argv.root(sources, kit.run_dir / "etc", kit.image, list(python.needs), limits),
+        *("--bind", sources.name(tree), argv.WORKSPACE, "--chdir", argv.WORKSPACE, "--remount-ro", "/"),
+        *("--info-fd", str(tell), "--seccomp", str(rules)),
+        *("--", str(python.path), f"{argv.BOOTSTRAP}/gateway.py"),
+    ]
+    return {
+        "parent": os.getpid(),
+        "cgroups": sandbox.group.procs_files() if sandbox.group else [],
+        "uid": uid,
+        "stage": sources.stage,
+        "keep": keep,
+        "program": f"{program}/{kit.bwrap.path.name}",
+        "libraries": libraries,
+        "argv": command,
+    }
+
+
+async def first_answer(sandbox: Running) -> None:
+    """Until the gateway answers. Raises SandboxUnavailable when the sandbox ends first, or takes too long."""
+    ended = asyncio.create_task(sandbox.wait())
+    answer = asyncio.create_task(answered(sandbox.dial_path(), sandbox.token))
+    try:
+        await asyncio.wait({ended, answer}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done() and answer.exception() is None:
+            return
+        if ended.done():
+            await asyncio.sleep(0)
+            raise SandboxUnavailable(f"The sandbox could not be started: it {ended.result()}")
+        cause = str(answer.exception()) if answer.done() else f"it did not answer within {START_S:.0f} s"
+        raise SandboxUnavailable(f"The sandbox could not be started: {cause}. {sandbox.complaint()}")
+    finally:
+        for task in (ended, answer):
+            task.cancel()
+        await asyncio.gather(ended, answer, return_exceptions=True)

@@ -1,0 +1,98 @@
+"""The gateway's HTTP side: kernel_gateway's handlers behind our token check, for one kernel that nobody can add to."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any
+
+from jupyter_server.auth.authorizer import AllowAllAuthorizer
+from jupyter_server.auth.identity import IdentityProvider, User
+from jupyter_server.services.kernels.handlers import KernelActionHandler, KernelHandler, MainKernelHandler
+from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+from manager import Manager
+from relay import SUBPROTOCOL, Relay
+from tornado.web import Application, HTTPError, RequestHandler
+
+ID = r"(?P<kernel_id>[0-9a-f-]{36})"
+MAX_MESSAGE = 64 * 1024**2  # bytes of one message from the executor
+
+
+class Executor(IdentityProvider):
+    """Whoever holds the token is the executor; there is nobody else."""
+
+    def get_user(self, handler: RequestHandler) -> User:
+        return User("executor")
+
+    def is_token_authenticated(self, handler: RequestHandler) -> bool:
+        return True
+
+
+class Authorised:
+    """Refuses a request without the token before anything else looks at it."""
+
+    async def prepare(self, *args: Any, **kwargs: Any) -> None:
+        sent = self.request.headers.get("Authorization", "")
+        if not hmac.compare_digest(sent.encode(), self.settings["authorization"]):
+            raise HTTPError(401)
+        await super().prepare(*args, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        self.set_status(status_code)
+        self.finish({"message": self._reason})
+
+
+class Kernels(Authorised, MainKernelHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+
+class OneKernel(Authorised, KernelHandler):
+    SUPPORTED_METHODS = ("GET",)
+
+
+class Action(Authorised, KernelActionHandler):
+    async def post(self, kernel_id: str, action: str) -> None:
+        if action == "restart":
+            await self.kernel_manager.restart(kernel_id)
+            self.finish(self.kernel_manager.kernel_model(kernel_id))
+        else:
+            await super().post(kernel_id, action)
+
+
+class Channels(Authorised, KernelWebsocketHandler):
+    def select_subprotocol(self, subprotocols: list[str]) -> str:
+        if SUBPROTOCOL not in subprotocols:
+            raise HTTPError(400, reason=f"Only {SUBPROTOCOL} is spoken here")
+        return SUBPROTOCOL
+
+
+class Nothing(RequestHandler):
+    """Every other path. It answers alike with and without a token."""
+
+    def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+def make_app(manager: Manager, token: str) -> Application:
+    """The application for `manager`'s kernel, open to holders of `token` alone."""
+    identity = Executor(token=token)
+    return Application(
+        [
+            (r"/api/kernels", Kernels),
+            (rf"/api/kernels/{ID}", OneKernel),
+            (rf"/api/kernels/{ID}/(?P<action>restart|interrupt)", Action),
+            (rf"/api/kernels/{ID}/channels", Channels),
+            (r".*", Nothing),
+        ],
+        authorization=f"token {token}".encode(),
+        kernel_manager=manager,
+        identity_provider=identity,
+        authorizer=AllowAllAuthorizer(identity_provider=identity),
+        kernel_websocket_connection_class=Relay,
+        cookie_secret=os.urandom(32),
+        base_url="/",
+        allow_remote_access=True,
+        ws_ping_interval=0,  # a busy machine is no reason to hang up; the executor sees the socket close when we die
+        websocket_max_message_size=MAX_MESSAGE,
+        log_function=lambda handler: None,
+    )

@@ -1,0 +1,76 @@
+"""Starts the Python kernel: `kernel.py DATA_LIMIT -f CONNECTION_FILE`. Limits first, then ipykernel as we want it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import zmq
+from IPython.core.error import StdinNotImplementedError
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from traitlets.config import Config
+
+FLUSH_S = 0.005  # ipykernel waits 200 ms before it sends what was printed
+NO_INPUT = (
+    "This code runs without a keyboard, so {what} cannot ask for a value. "
+    "Put the value in the code, or read it from a file in the workspace."
+)
+
+
+class Kernel(IPythonKernel):
+    """ipykernel's kernel, with an answer for code that asks for input."""
+
+    def raw_input(self, prompt: str = "") -> str:
+        raise StdinNotImplementedError(NO_INPUT.format(what="input()"))
+
+    def getpass(self, prompt: str = "", stream: Any = None, **_: Any) -> str:
+        raise StdinNotImplementedError(NO_INPUT.format(what="getpass()"))
+
+
+class App(IPKernelApp):
+    """ipykernel's application, which never drops output and keeps no history file."""
+
+    def init_iopub(self, context: zmq.Context[Any]) -> None:
+        super().init_iopub(context)
+        self.iopub_socket.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def init_io(self) -> None:
+        """Whatever is written to the original stdout and stderr from here on goes nowhere: the tenant could flood it."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+        super().init_io()
+        sys.stdout.flush_interval = sys.stderr.flush_interval = FLUSH_S
+
+
+def config() -> Config:
+    c = Config()
+    c.IPKernelApp.kernel_class = Kernel
+    c.IPythonKernel._execute_sleep = 0
+    c.HistoryManager.enabled = False
+    c.InlineBackend.figure_formats = {"png"}
+    c.InlineBackend.rc = {"figure.dpi": 110}
+    return c
+
+
+def limit(data: int) -> None:
+    """A memory bomb gets MemoryError at `data` bytes; when that fails, this process is the one to be killed."""
+    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
+    Path("/proc/self/oom_score_adj").write_text("800")
+
+
+def main() -> None:
+    limit(int(sys.argv.pop(1)))
+    app = App.instance(config=config())
+    app.initialize(sys.argv[1:])
+    app.start()
+
+
+if __name__ == "__main__":
+    main()
