@@ -1,0 +1,68 @@
+"""Every statement of the SQL store: only what SQLite and PostgreSQL both understand, each on an index.
+
+Text, not constructs: SQLAlchemy compiles each once, and a statement on the hot path costs what the database costs.
+Formatted-in parts are constants of this file.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+# ---- conversations ----
+
+_SUMMARY_COLUMNS = """c.id, c.title, c.created_at, c.updated_at,
+    EXISTS (SELECT 1 FROM turns t WHERE t.conversation_id = c.id AND t.closed_at IS NULL) AS running"""
+
+CREATE = text(
+    "INSERT INTO conversations (id, title, created_at, updated_at, last_seq) VALUES (:id, :title, :now, :now, 0)"
+    " ON CONFLICT (id) DO NOTHING"
+)
+LIST = text(f"SELECT {_SUMMARY_COLUMNS} FROM conversations c ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
+LIST_BEFORE = text(
+    f"SELECT {_SUMMARY_COLUMNS} FROM conversations c WHERE c.updated_at < :before"
+    " ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit"
+)
+SUMMARY = text(f"SELECT {_SUMMARY_COLUMNS} FROM conversations c WHERE c.id = :id")
+RENAME = text("UPDATE conversations SET title = :title, updated_at = :now WHERE id = :id")
+LOCK = text("UPDATE conversations SET last_seq = last_seq WHERE id = :id")
+DELETE = text(
+    "DELETE FROM conversations WHERE id = :id"
+    " AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation_id = :id AND closed_at IS NULL)"
+)
+PAGE = text(
+    "SELECT c.id, c.title, c.created_at, c.updated_at, c.last_seq, t.id AS turn, t.cursor, t.live FROM conversations c"
+    " LEFT JOIN turns t ON t.conversation_id = c.id AND t.closed_at IS NULL WHERE c.id = :id"
+)
+EVENTS = text("SELECT payload FROM events WHERE conversation_id = :id AND seq <= :last ORDER BY seq")
+ALL_EVENTS = text("SELECT payload FROM events WHERE conversation_id = :id ORDER BY seq")
+LAST_SEQ = text("SELECT last_seq FROM conversations WHERE id = :id")
+
+# ---- turns ----
+
+OPENED = text(
+    "UPDATE conversations SET last_seq = :seq, updated_at = :at, title = CASE WHEN title = '' THEN :title ELSE title END"
+    " WHERE id = :id AND last_seq = :seq - 1"
+)
+MOVED_ON = text("UPDATE conversations SET last_seq = :last WHERE id = :id AND last_seq = :before")
+CLOSED = text("UPDATE conversations SET last_seq = :last, updated_at = :at WHERE id = :id AND last_seq = :before")
+ADD_TURN = text(
+    "INSERT INTO turns (conversation_id, id, owner, cursor, opened_at) VALUES (:conversation, :id, :owner, :cursor, :at)"
+)
+ADD_EVENT = text(
+    "INSERT INTO events (conversation_id, seq, turn_id, type, payload, at)"
+    " VALUES (:conversation, :seq, :turn, :type, :payload, :at)"
+)
+CLOSE_TURN = text("UPDATE turns SET closed_at = :at, live = NULL WHERE conversation_id = :conversation AND id = :turn")
+CHECKPOINT = text(
+    "UPDATE turns SET cursor = :cursor, live = :live"
+    " WHERE conversation_id = :conversation AND id = :turn AND closed_at IS NULL"
+)
+FIND_TURN = text("SELECT id FROM turns WHERE conversation_id = :conversation AND (id = :turn OR closed_at IS NULL)")
+LEFT_OPEN = text("SELECT conversation_id, id, live FROM turns WHERE closed_at IS NULL AND owner <> :owner")
+PUT_FILE = text(
+    "INSERT INTO files (conversation_id, path, size, changed_at, turn_id, cell_id, deleted)"
+    " VALUES (:conversation, :path, :size, :at, :turn, :cell, :deleted)"
+    " ON CONFLICT (conversation_id, path) DO UPDATE SET size = excluded.size, changed_at = excluded.changed_at,"
+    " turn_id = excluded.turn_id, cell_id = excluded.cell_id, deleted = excluded.deleted"
+)
+PING = text("SELECT 1")

@@ -1,0 +1,3 @@
+"""Fixtures that several areas use, each defined in `tests/support/`."""
+
+pytest_plugins = ("tests.support.postgres",)
