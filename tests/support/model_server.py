@@ -18,9 +18,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import orjson
+import uvloop
 
 from tests.support import scripts
 from tests.support.scripts import TOKEN, Call, Hold, Plan, Raw, Reply, Request, Script, Think, Wait
@@ -29,9 +30,8 @@ BLOCK = 16 * TOKEN
 """Characters of one block of the prefix cache: 16 tokens, as in vLLM."""
 
 KNOWN_FIELDS = frozenset(
-    ["model", "messages", "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens", "temperature"]
-    + ["tools", "tool_choice", "seed", "top_p"]
-)
+    {"model", "messages", "stream", "stream_options", "stop", "max_tokens", "max_completion_tokens"}
+) | {*("temperature", "tools", "tool_choice", "seed", "top_p")}
 """What a strict server (OpenAI itself) takes; others ignore what they do not know."""
 
 
@@ -108,7 +108,8 @@ def written(plan: Plan) -> str:
 
 
 class ScriptedModel:
-    """The server. `exchanges` records every request for a completion; `running` counts those being answered."""
+    """The server. `cache`: simulate a prefix cache, `prefill_us` per token that it lacks. `exchanges` records
+    every request for a completion; `running` counts those being answered."""
 
     def __init__(
         self,
@@ -119,14 +120,15 @@ class ScriptedModel:
         owned_by: str = "scripted",
         api_key: str = "",
         strict: bool = False,
-        cache: PrefixCache | None = None,
+        cache: bool = True,
+        prefill_us: float = 0.0,
     ) -> None:
         self.script = script
         self.models = models
         self.owned_by = owned_by
         self.api_key = api_key
         self.strict = strict
-        self.cache = cache or PrefixCache()
+        self.cache = PrefixCache(prefill_us=prefill_us) if cache else None
         self.exchanges: list[Exchange] = []
         self.running = 0
         self.connections: set[Connection] = set()
@@ -181,8 +183,9 @@ class ScriptedModel:
         body = orjson.loads(raw)
         request = Request(self.asked, raw, body, headers)
         reply = self._refusal(body) or scripts.decide(self.script, request)
-        prompt = render(body)
-        exchange = Exchange(request, reply, -(-len(prompt) // TOKEN), self.cache.cached(prompt))
+        prompt = render(body) if self.cache else ""
+        known = self.cache.cached(prompt) if self.cache else 0
+        exchange = Exchange(request, reply, -(-(len(prompt) or len(raw)) // TOKEN), known)
         self.exchanges.append(exchange)
         self.asked += 1
         self.changed.set()
@@ -191,6 +194,17 @@ class ScriptedModel:
     def _refusal(self, body: Mapping[str, Any]) -> Reply | None:
         unknown = sorted(set(body) - KNOWN_FIELDS)
         return scripts.failure(400, f"Unrecognized request argument: {unknown[0]}") if self.strict and unknown else None
+
+    def prefill_s(self, exchange: Exchange) -> float:
+        """How long reading the part of the prompt that is not cached takes."""
+        per_token = self.cache.prefill_us / 1e6 if self.cache else 0.0
+        return per_token * (exchange.prompt_tokens - exchange.cached_tokens)
+
+    def learn(self, exchange: Exchange, plan: Plan) -> None:
+        if self.cache:
+            text = render(exchange.request.body) + written(plan)
+            exchange.learnt = len(text)
+            self.cache.learn(text)
 
     def models_body(self) -> bytes:
         listed = [{"id": name, "object": "model", "created": 0, "owned_by": self.owned_by} for name in self.models]
@@ -212,8 +226,7 @@ class Connection(asyncio.Protocol):
         self._free.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._model.connections.add(self)
         self._model.accepted += 1
 
@@ -292,8 +305,7 @@ class Connection(asyncio.Protocol):
             raise Broken
         if reply.hang:
             await asyncio.Event().wait()
-        uncached = exchange.prompt_tokens - exchange.cached_tokens
-        await asyncio.sleep(reply.ttft_s + uncached * self._model.cache.prefill_us / 1e6)
+        await asyncio.sleep(reply.ttft_s + self._model.prefill_s(exchange))
         extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
         if reply.body is not None:
             self._whole(reply.status, reply.body, reply.content_type or "application/json", extra)
@@ -304,9 +316,7 @@ class Connection(asyncio.Protocol):
             await spoken.stream(extra)
         else:
             self._whole(reply.status, await spoken.whole(), reply.content_type or "application/json", extra)
-        learnt = render(request.body) + written(plan)
-        exchange.learnt = len(learnt)
-        self._model.cache.learn(learnt)
+        self._model.learn(exchange, plan)
 
     async def send(self, data: bytes) -> None:
         self.transport.write(data)
@@ -475,8 +485,9 @@ async def serve(options: argparse.Namespace) -> None:
         reply = scripts.decide(chosen, request)
         return replace(reply, rate=options.rate, burst=options.burst, ttft_s=options.ttft_ms / 1000)
 
-    cache = PrefixCache(prefill_us=options.prefill_us)
-    async with ScriptedModel(script, port=options.port, models=(options.model,), cache=cache) as model:
+    async with ScriptedModel(
+        script, port=options.port, models=(options.model,), cache=not options.no_cache, prefill_us=options.prefill_us
+    ) as model:
         print(model.base_url, flush=True)
         while True:
             await asyncio.sleep(1)
@@ -494,8 +505,9 @@ def main() -> None:
     parser.add_argument("--burst", type=int, default=1)
     parser.add_argument("--ttft-ms", type=float, default=0.0)
     parser.add_argument("--prefill-us", type=float, default=0.0, help="per prompt token that is not cached")
+    parser.add_argument("--no-cache", action="store_true", help="simulate none: answers cost the same after any history")
     parser.add_argument("--keep", type=int, default=1000, help="exchanges remembered")
-    asyncio.run(serve(parser.parse_args()))
+    uvloop.run(serve(parser.parse_args()))
 
 
 if __name__ == "__main__":

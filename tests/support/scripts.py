@@ -229,7 +229,7 @@ def turns(style: str) -> Callable[[Request], Reply]:
     def script(request: Request) -> Reply:
         if request.observes:
             return Reply("The value is printed above.")
-        return action(f"x = {request.answers}\nprint(x)", style)
+        return action(f"x = {request.n}\nprint(x)", style)
 
     return script
 
