@@ -6,6 +6,7 @@ backspaces are already applied, displays that were updated hold their newest con
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -78,3 +79,25 @@ class Wipe(Value):
 
 
 OutputOp = Annotated[Put | Write | Wipe, Field(discriminator="op")]
+
+
+def apply_ops(outputs: Sequence[Output], ops: Iterable[OutputOp]) -> list[Output]:
+    """The outputs after `ops`. Total: an op that does not fit (an index beyond the end, a Write to what is no text) changes
+    nothing."""
+    result = list(outputs)
+    for op in ops:
+        match op:
+            case Put(index=index, output=output) if 0 <= index < len(result):
+                result[index] = output
+            case Put(index=index, output=output) if index == len(result):
+                result.append(output)
+            case Write(index=index, at=at, text=text) if 0 <= index < len(result):
+                target = result[index]
+                if isinstance(target, TextOutput):
+                    whole = target.text[: max(0, at)] + text
+                    result[index] = TextOutput(name=target.name, text=whole, late=target.late)
+            case Wipe():
+                result.clear()
+            case _:
+                pass
+    return result
