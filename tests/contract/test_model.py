@@ -415,3 +415,34 @@ async def test_the_check_names_a_wrong_key(connect):
         model = connect(server, api_key="wrong")
         assert "CODEACT_MODEL_API_KEY" in (await model.check()).words
         await model.close()
+
+
+# ---- the real thing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+async def test_the_embedded_model_streams_stops_and_counts():
+    from model_server.catalogue import DEFAULT
+    from model_server.child import LlamaChild
+    from model_server.fetch import fetch
+
+    asked = {"role": "user", "content": "Write the numbers from one to nine in digits, separated by commas."}
+    async with LlamaChild(DEFAULT, await fetch(DEFAULT)) as child:
+        model = OpenAIModel(child.url, api_key=child.key, first_token_timeout_s=300, idle_timeout_s=60)
+        assert (await model.check()).ok
+        async with aclosing(model.stream(asking(messages=(asked,), stop=("5",), max_tokens=40))) as stream:
+            signals = [signal async for signal in stream]
+        assert "4" in text_of(signals)
+        assert "5" not in text_of(signals)  # stripped, as everywhere but in vLLM
+        assert (signals[-1].reason, model.name) == ("stop", DEFAULT.name)
+        assert signals[-1].usage.prompt_tokens > 10
+        async with aclosing(model.stream(asking(messages=(asked,), max_tokens=4))) as stream:
+            signals = [signal async for signal in stream]
+        assert signals[-1].reason == "length"
+        assert signals[-1].usage.cached_tokens > 5
+        failed([signal async for signal in model.stream(asking(messages=({"role": "user", "content": "word " * 20_000},)))],
+               "too long")  # fmt: skip
+        await model.close()
+        wrong = OpenAIModel(child.url, api_key="wrong", first_token_timeout_s=5, idle_timeout_s=5)
+        failed(await heard(wrong), "CODEACT_MODEL_API_KEY")
