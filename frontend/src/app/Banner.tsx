@@ -1,0 +1,62 @@
+import { useEffect, useState } from "react";
+import { unready } from "../connection";
+import type { Part, Status } from "../connection";
+import { Icon } from "../ui/Icon";
+
+const CHECK_S = 20;
+
+/** Says, in words and out of the way, what does not work right now. Reading is never prevented. */
+export function Banner({ status, onReconnect }: { status: Status; onReconnect: () => void }) {
+  const parts = useUnready(status.state === "open");
+  if (status.state === "stopped") {
+    return (
+      <Strip words={status.words}>
+        <button type="button" className="button" onClick={() => location.reload()}>
+          Reload
+        </button>
+      </Strip>
+    );
+  }
+  if (status.state === "waiting" || (status.state === "connecting" && status.attempt > 0)) {
+    return (
+      <Strip words="Connection lost. What runs goes on at the server; this page catches up as soon as it is back.">
+        <button type="button" className="button" onClick={onReconnect} disabled={status.state === "connecting"}>
+          {status.state === "connecting" ? "Connecting…" : "Try now"}
+        </button>
+      </Strip>
+    );
+  }
+  return parts.map((part) => <Strip key={part.name} words={part.words || `The ${part.name} is not ready.`} />);
+}
+
+function Strip({ words, children }: { words: string; children?: React.ReactNode }) {
+  return (
+    <div className="banner" role="status">
+      <Icon name="warn" />
+      <span>{words}</span>
+      {children}
+    </div>
+  );
+}
+
+/** Parts of the server that are not ready: asked when the connection opens, and again until all are. */
+function useUnready(connected: boolean): Part[] {
+  const [parts, setParts] = useState<Part[]>([]);
+  useEffect(() => {
+    if (!connected) return;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let over = false;
+    const check = async () => {
+      const found = await unready();
+      if (over) return;
+      setParts(found);
+      timer = setTimeout(() => void check(), (found.length > 0 ? 3 : CHECK_S) * 1000);
+    };
+    void check();
+    return () => {
+      over = true;
+      clearTimeout(timer);
+    };
+  }, [connected]);
+  return connected ? parts : [];
+}

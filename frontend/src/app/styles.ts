@@ -1,0 +1,12 @@
+import "@fontsource/ibm-plex-sans/400.css";
+import "@fontsource/ibm-plex-sans/400-italic.css";
+import "@fontsource/ibm-plex-sans/600.css";
+import "@fontsource/ibm-plex-mono/400.css";
+import "@fontsource/ibm-plex-mono/500.css";
+import "../ui/tokens.css";
+import "../ui/base.css";
+import "../conversation/conversation.css";
+import "../conversation/composer.css";
+import "../conversation/output/output.css";
+import "../conversations/sidebar.css";
+import "./app.css";

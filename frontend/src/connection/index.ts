@@ -1,0 +1,3 @@
+export * from "./api";
+export { browserConnection, Connection } from "./connection";
+export type { Status } from "./connection";
