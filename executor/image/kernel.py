@@ -6,13 +6,14 @@ import os
 import resource
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import zmq
-from IPython.core.error import StdinNotImplementedError
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from IPython.core.error import StdinNotImplementedError
 from traitlets.config import Config
 
 FLUSH_S = 0.005  # ipykernel waits 200 ms before it sends what was printed
@@ -37,7 +38,7 @@ class App(IPKernelApp):
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         super().init_iopub(context)
-        self.iopub_socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.iopub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def init_io(self) -> None:
         """Whatever is written to the original stdout and stderr from here on goes nowhere: the tenant could flood it."""
@@ -65,7 +66,15 @@ def limit(data: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("800")
 
 
+def lay_out_fonts() -> None:
+    """matplotlib wants a directory it can write, and its font list in there (see prepare.py)."""
+    ready, wanted = Path(sys.prefix) / "share" / "codeact" / "matplotlib", Path(os.environ["MPLCONFIGDIR"])
+    with suppress(OSError):  # it only makes the first plot slower
+        shutil.copytree(ready, wanted, dirs_exist_ok=True)
+
+
 def main() -> None:
+    lay_out_fonts()
     limit(int(sys.argv.pop(1)))
     app = App.instance(config=config())
     app.initialize(sys.argv[1:])

@@ -60,8 +60,21 @@ class Relay(ZMQChannelsWebsocketConnection):
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[bytes]) -> None:
         parts = outgoing_msg[outgoing_msg.index(DELIMITER) + 2 :]  # after the identities, the delimiter and the signature
         self.write_message(serialize_msg_to_ws_v1(parts, stream.channel), binary=True)
-        if stream.channel == "iopub" and not self._heard:
-            self._release()
+        if stream.channel == "iopub":
+            if not self._heard:
+                self._release()
+            self._hold_back(stream)
+
+    def _hold_back(self, iopub: Any) -> None:
+        """Takes no more output from the kernel until the client has read what it was sent, when that is much."""
+        connection = self.websocket_handler.ws_connection
+        if connection is None or len(connection.stream._write_buffer) < QUEUE_BYTES:
+            return
+        iopub.stop_on_recv()
+        written = connection.stream.write(b"")
+        written.add_done_callback(
+            lambda done: done.exception() or iopub.closed() or iopub.on_recv_stream(self.handle_outgoing_message)
+        )
 
     def _release(self) -> None:
         """The kernel can be heard: hand over what was held."""

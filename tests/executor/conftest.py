@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from executor.sandbox.base import Limits
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.programs import default_python

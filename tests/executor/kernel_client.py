@@ -6,8 +6,10 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import aiohttp
+
 from executor.sandbox.base import Sandbox
 
 SUBPROTOCOL = "v1.kernel.websocket.jupyter.org"
@@ -27,7 +29,7 @@ def pack(channel: str, message: dict) -> bytes:
 def unpack(data: bytes) -> tuple[str, list[bytes]]:
     count = int.from_bytes(data[:8], "little")
     offsets = [int.from_bytes(data[8 * i : 8 * i + 8], "little") for i in range(1, count + 1)]
-    channel, *parts = (data[low:high] for low, high in zip(offsets, offsets[1:], strict=False))
+    channel, *parts = (data[low:high] for low, high in pairwise(offsets))
     return channel.decode(), parts
 
 

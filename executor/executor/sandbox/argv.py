@@ -17,7 +17,8 @@ WORKSPACE = "/workspace"
 BOOTSTRAP = "/opt/sandbox"
 SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 LINKED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")  # into /usr on merged systems, directories of their own elsewhere
-STAGE = "/tmp"  # noqa: S108  (a private mount there, not the directory: see launch.py)
+TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108  (the sandbox's own)
+STAGE = TMP  # as in launch.py: a mount private to one launch, which hides the host's
 RUN_SIZE = 16 * 1024**2
 
 
@@ -66,12 +67,12 @@ def tmpfs(size: int, mode: str, where: str) -> list[str]:
 
 def root(sources: Sources, etc: Path, image: Path, extra: list[Path], limits: Limits) -> list[str]:
     """The mounts but for the workspace."""
-    args = [*tmpfs(limits.tmp, "1777", "/tmp"), *tmpfs(RUN_SIZE, "0755", "/run")]  # noqa: S108
+    args = [*tmpfs(limits.tmp, "1777", TMP), *tmpfs(RUN_SIZE, "0755", "/run")]
     for source, where in (*read_only(extra), (etc, Path("/etc")), (image, Path(BOOTSTRAP))):
         args += ["--ro-bind", sources.name(source), str(where)]
     for target, name in links():
         args += ["--symlink", target, name]
-    args += ["--proc", "/proc", "--dev", "/dev", *tmpfs(limits.shm, "1777", "/dev/shm"), "--remount-ro", "/dev"]  # noqa: S108
+    args += ["--proc", "/proc", "--dev", "/dev", *tmpfs(limits.shm, "1777", SHM), "--remount-ro", "/dev"]
     return args
 
 
@@ -90,12 +91,12 @@ def environment(python: Path, limits: Limits) -> dict[str, str]:
         "HOME": WORKSPACE,
         "USER": "sandbox",
         "LANG": "C.UTF-8",
-        "TMPDIR": "/tmp",  # noqa: S108
+        "TMPDIR": TMP,
         "IPYTHONDIR": "/run/ipython",
         "JUPYTER_CONFIG_DIR": "/run/jupyter",
         "JUPYTER_DATA_DIR": "/run/jupyter",
         "JUPYTER_RUNTIME_DIR": "/run/jupyter",
-        "XDG_CACHE_HOME": "/tmp/.cache",  # noqa: S108
+        "XDG_CACHE_HOME": f"{TMP}/.cache",
         "MPLCONFIGDIR": "/run/matplotlib",
         "OMP_NUM_THREADS": cores,
         "OPENBLAS_NUM_THREADS": cores,

@@ -30,11 +30,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a sandbox uses right now; None where this host cannot tell. `oom_kills` only ever grows."""
+    """What a sandbox uses right now; None where this host cannot tell. `oom_kills` only ever grows. `workspace` is the
+    size of its files in bytes, as of some seconds ago; once above `Limits.workspace`, writing files fails."""
 
     memory: int | None
     pids: int | None
     oom_kills: int | None
+    workspace: int | None = None
 
 
 class SandboxUnavailable(Exception):

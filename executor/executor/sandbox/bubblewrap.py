@@ -1,21 +1,22 @@
 """Sandboxes with bubblewrap: namespaces, a root built from nothing, a system call filter, and cgroups where there are any.
 
 A sandbox is one process tree below bubblewrap, which dies when this process does. What is on disk for it is one directory
-in the run directory, readable by this user alone: the gateway's socket, and who it is (`sandbox.json`), so that a later life
-of the executor can clear away what this one left.
+in the run directory, readable by this user alone: the gateway's socket, and who it is (`sandbox.json`), so that a later
+life of the executor can clear away what this one left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
 import re
+import secrets
 from pathlib import Path
 
 from executor.sandbox import cgroups, etc, left, seccomp
 from executor.sandbox import workspace as workspaces
 from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.disk import guard
 from executor.sandbox.making import Kit, make
 from executor.sandbox.probe import examine
 from executor.sandbox.programs import ask_python, find_bwrap
@@ -35,7 +36,7 @@ class Bubblewrap:
 
     def __init__(self, run_dir: Path, python: Path) -> None:
         self.run_dir = run_dir.absolute()
-        self.python = python
+        self.python = python.absolute()
         self.place = cgroups.find()
         self._uids: set[int] = set()
         self._running: set[Running] = set()
@@ -52,6 +53,7 @@ class Bubblewrap:
         except BaseException:
             self._uids.discard(uid or 0)
             raise
+        sandbox.watch(asyncio.create_task(guard(sandbox, workspace)))
         self._running.add(sandbox)
         sandbox.on_gone = lambda: self._forget(sandbox, uid)
         return sandbox
@@ -108,8 +110,8 @@ class Bubblewrap:
 
     def _take_uid(self, owner: int) -> int:
         """The workspace's owner when that is a sandbox's user and free: then no file needs a new owner."""
-        uid = owner if owner in UIDS else random.choice(UIDS)  # noqa: S311  (only has to differ)
+        uid = owner if owner in UIDS else secrets.choice(UIDS)
         while uid in self._uids:
-            uid = random.choice(UIDS)  # noqa: S311
+            uid = secrets.choice(UIDS)
         self._uids.add(uid)
         return uid

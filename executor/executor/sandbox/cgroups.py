@@ -18,7 +18,7 @@ from executor.sandbox.base import Limits, Usage
 
 PREFIX = "codeact"
 PERIOD_US = 100_000
-V2_CONTROLLERS = ("memory", "pids", "cpu")
+CONTROLLERS = ("memory", "pids", "cpu")
 MIB = 1024**2
 
 
@@ -29,6 +29,12 @@ class Place:
 
     version: int
     parents: dict[str, Path]
+
+    def controllers(self) -> set[str]:
+        """Those of CONTROLLERS that limit something here."""
+        if self.version == 1:
+            return set(self.parents)
+        return set((self.parents["all"] / "cgroup.subtree_control").read_text().split()) & set(CONTROLLERS)
 
 
 class Group:
@@ -183,7 +189,7 @@ def find(proc: Path = Path("/proc/self")) -> Place | None:
 
 
 def find_v1(points: dict[str, Path], paths: dict[str, str]) -> Place | None:
-    parents = {name: points[name] / paths.get(name, "") for name in ("memory", "pids", "cpu") if name in points}
+    parents: dict[str, Path] = {name: points[name] / paths.get(name, "") for name in CONTROLLERS if name in points}
     usable = {name: parent for name, parent in parents.items() if os.access(parent, os.W_OK)}
     place = Place(1, usable)
     return place if "memory" in usable and works(place) else None
@@ -209,7 +215,7 @@ def hands_on(parent: Path) -> bool:
     allowed. A directory with processes of its own may not hand any on."""
     control = parent / "cgroup.subtree_control"
     with suppress(OSError):
-        for name in set(V2_CONTROLLERS) - set(control.read_text().split()):
+        for name in set(CONTROLLERS) - set(control.read_text().split()):
             with suppress(OSError):
                 control.write_text(f"+{name}")
         return {"memory", "pids"} <= set(control.read_text().split())

@@ -4,9 +4,9 @@ Run as `python -I -S launch.py PLAN` with PLAN a JSON object (`Plan`); nothing o
 some 10 ms. It joins the sandbox's cgroups, gives up root for a user id of the sandbox's own, asks to die with its parent,
 and executes bubblewrap.
 
-The new user may not be able to reach what bubblewrap is to mount (/root and home directories are closed to others). So while
-still root, in a mount namespace that vanishes with this process, it mounts the directories
-below STAGE, bubblewrap's own included.
+The new user may not be able to reach what bubblewrap is to mount (/root and home directories are closed to others). So
+while still root, in a mount namespace that vanishes with the sandbox, it mounts those directories below STAGE,
+bubblewrap's own included.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.sandbox import argv, cgroups, left
+from executor.sandbox.advice import advise
 from executor.sandbox.base import Limits, SandboxUnavailable
 from executor.sandbox.gateway import answered
 from executor.sandbox.programs import Bwrap, Python
@@ -39,20 +40,20 @@ async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -
     """A sandbox whose gateway answers. `tree` is its workspace, owned by `uid`. Raises SandboxUnavailable, with nothing
     left behind."""
     try:
-        sandbox, listener = await asyncio.to_thread(lay_out, kit, id, limits)
+        sandbox, listener = await asyncio.to_thread(lay_out, kit, id, limits, uid)
     except OSError as error:
         raise SandboxUnavailable(f"The sandbox's directory or cgroup cannot be made: {error}.") from error
     try:
         with listener:
-            await start(kit, sandbox, listener, tree, uid)
-        await first_answer(sandbox)
+            await start(kit, sandbox, listener, tree)
+        await first_answer(sandbox, kit.bwrap.path)
     except BaseException:
         await sandbox.kill()
         raise
     return sandbox
 
 
-def lay_out(kit: Kit, id: str, limits: Limits) -> tuple[Running, socket.socket]:
+def lay_out(kit: Kit, id: str, limits: Limits, uid: int | None) -> tuple[Running, socket.socket]:
     """The sandbox's directory, identity, cgroups and listening socket; nothing runs yet."""
     directory = kit.run_dir / id
     try:
@@ -63,7 +64,7 @@ def lay_out(kit: Kit, id: str, limits: Limits) -> tuple[Running, socket.socket]:
     left.write(directory, kit.place, name)
     group = cgroups.Group(kit.place, name, limits) if kit.place else None
     listener = listen(directory)
-    return Running(id, directory, secrets.token_urlsafe(32), limits, group), listener
+    return Running(id, directory, secrets.token_urlsafe(32), limits, group, uid), listener
 
 
 def listen(directory: Path) -> socket.socket:
@@ -82,13 +83,13 @@ def listen(directory: Path) -> socket.socket:
     return listener
 
 
-async def start(kit: Kit, sandbox: Running, listener: socket.socket, tree: Path, uid: int | None) -> None:
+async def start(kit: Kit, sandbox: Running, listener: socket.socket, tree: Path) -> None:
     """Launches bubblewrap and tells the gateway its settings."""
     told, tell = os.pipe2(os.O_CLOEXEC)
     rules = filter_file(kit.filter)
     keep = [listener.fileno(), tell, rules]
     try:
-        plan = plan_for(kit, sandbox, tree, uid, keep, tell, rules)
+        plan = plan_for(kit, sandbox, tree, keep, tell, rules)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(LAUNCH), json.dumps(plan)),
             stdin=asyncio.subprocess.PIPE,
@@ -145,11 +146,9 @@ def init_pid(told: int) -> int | None:
     return None
 
 
-def plan_for(
-    kit: Kit, sandbox: Running, tree: Path, uid: int | None, keep: list[int], tell: int, rules: int
-) -> dict[str, object]:
+def plan_for(kit: Kit, sandbox: Running, tree: Path, keep: list[int], tell: int, rules: int) -> dict[str, object]:
     """The launcher's plan (`executor.sandbox.launch.Plan`)."""
-    python, limits, sources = kit.python, sandbox.limits, argv.Sources(staged=uid is not None)
+    python, limits, sources = kit.python, sandbox.limits, argv.Sources(staged=sandbox.uid is not None)
     program = sources.name(kit.bwrap.path.parent)
     libraries = sources.name(kit.bwrap.libraries) if kit.bwrap.libraries else None
     command = [
@@ -164,7 +163,7 @@ def plan_for(
     return {
         "parent": os.getpid(),
         "cgroups": sandbox.group.procs_files() if sandbox.group else [],
-        "uid": uid,
+        "uid": sandbox.uid,
         "stage": sources.stage,
         "keep": keep,
         "program": f"{program}/{kit.bwrap.path.name}",
@@ -173,7 +172,7 @@ def plan_for(
     }
 
 
-async def first_answer(sandbox: Running) -> None:
+async def first_answer(sandbox: Running, bwrap: Path) -> None:
     """Until the gateway answers. Raises SandboxUnavailable when the sandbox ends first, or takes too long."""
     ended = asyncio.create_task(sandbox.wait())
     answer = asyncio.create_task(answered(sandbox.dial_path(), sandbox.token))
@@ -181,11 +180,10 @@ async def first_answer(sandbox: Running) -> None:
         await asyncio.wait({ended, answer}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
         if answer.done() and answer.exception() is None:
             return
-        if ended.done():
-            await asyncio.sleep(0)
-            raise SandboxUnavailable(f"The sandbox could not be started: it {ended.result()}")
-        cause = str(answer.exception()) if answer.done() else f"it did not answer within {START_S:.0f} s"
-        raise SandboxUnavailable(f"The sandbox could not be started: {cause}. {sandbox.complaint()}")
+        await asyncio.wait({ended}, timeout=1.0)  # a gateway that hung up is about to end, and says why
+        cause = f"it {ended.result()}" if ended.done() else f"the gateway did not answer within {START_S:.0f} s"
+        words = f"The sandbox could not be started. {advise(sandbox.complaint(), bwrap)}".strip()
+        raise SandboxUnavailable(f"{words} ({cause})")
     finally:
         for task in (ended, answer):
             task.cancel()

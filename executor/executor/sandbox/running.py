@@ -9,6 +9,7 @@ import signal
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from executor.sandbox.base import Limits, SandboxUnavailable, Usage
@@ -21,8 +22,9 @@ STDERR_KEPT = 4096
 class Running:
     """What `executor.sandbox.base.Sandbox` asks for, by bubblewrap."""
 
-    def __init__(self, id: str, directory: Path, token: str, limits: Limits, group: Group | None) -> None:
+    def __init__(self, id: str, directory: Path, token: str, limits: Limits, group: Group | None, uid: int | None) -> None:
         self.id = id
+        self.uid = uid  # on the host; None where it is this process's own
         self.directory = directory
         self.socket = directory / "gateway.sock"
         self.token = token
@@ -36,6 +38,8 @@ class Running:
         self._tasks: list[asyncio.Task[None]] = []
         self._killing: asyncio.Future[None] | None = None
         self._cause = ""
+        self._init_pid: int | None = None
+        self.workspace_used: int | None = None
 
     def attach(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -44,16 +48,31 @@ class Running:
     def attach_init(self, pid: int) -> None:
         """`pid` is that of the sandbox's pid 1 as seen from here."""
         with suppress(ProcessLookupError):
-            self._init = os.pidfd_open(pid)
+            self._init, self._init_pid = os.pidfd_open(pid), pid
+
+    def gateway_pid(self) -> int | None:
+        """bubblewrap's pid 1 inside has one child from the start, the gateway; orphans it adopts come after."""
+        return next(iter(children(self._init_pid)), None) if self._init_pid else None
+
+    def tenant_pids(self) -> list[int]:
+        """Every process in the sandbox but pid 1 and the gateway."""
+        pending, found = [self._init_pid] if self._init_pid else [], []
+        while pending:
+            below = children(pending.pop())
+            pending += below
+            found += below
+        return [pid for pid in found if pid != self.gateway_pid()]
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A task that ends with the sandbox."""
         self._tasks.append(task)
 
     async def _keep_stderr(self) -> None:
+        """The last of it; at most some 40 kB/s, since the tenant can write there, too."""
         assert self._process is not None and self._process.stderr is not None
         while chunk := await self._process.stderr.read(STDERR_KEPT):
             self._stderr = (self._stderr + chunk)[-STDERR_KEPT:]
+            await asyncio.sleep(0.1)
 
     def dial_path(self) -> str:
         if self._socket_fd < 0 or not stat.S_ISSOCK(os.fstat(self._socket_fd).st_mode):
@@ -64,7 +83,8 @@ class Running:
         return self._killing is None and self._process is not None and self._process.returncode is None
 
     def usage(self) -> Usage:
-        return self.group.usage() if self.group else Usage(None, None, None)
+        usage = self.group.usage() if self.group else Usage(None, None, None)
+        return replace(usage, workspace=self.workspace_used)
 
     def complaint(self) -> str:
         """The last of what bubblewrap or the gateway wrote to standard error."""
@@ -125,3 +145,12 @@ class Running:
         if self.group is not None:
             self.group.remove(KILL_S)
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def children(pid: int) -> list[int]:
+    """The processes started by any thread of `pid`; none when it is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found

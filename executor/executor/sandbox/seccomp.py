@@ -12,6 +12,7 @@ import errno
 import platform
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 NEWEST = 462  # mseal, Linux 6.10; the same number on every architecture
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
@@ -153,7 +154,7 @@ PARTLY = ("clone", "ioctl", "socket", "socketpair", "personality")
 def gaps(allowed: tuple[int, ...]) -> list[tuple[int, int]]:
     """The ranges of 32-bit numbers between the allowed ones."""
     edges = [-1, *sorted(allowed), MAX32 + 1]
-    return [(low + 1, high - 1) for low, high in zip(edges, edges[1:], strict=False) if high - low > 1]
+    return [(low + 1, high - 1) for low, high in pairwise(edges) if high - low > 1]
 
 
 def rules() -> list[Rule]:

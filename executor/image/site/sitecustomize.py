@@ -12,7 +12,7 @@ WORDS = (
 
 def asks_pip_for_network(argv: list[str]) -> bool:
     """Whether `argv` is `pip install …` or `python -m pip install …` in any spelling."""
-    names = [os.path.basename(word) for word in argv[:3]]
+    names = [word.rpartition("/")[2] for word in argv[:3]]
     return any(name.startswith("pip") for name in names) and not NEEDS_NETWORK.isdisjoint(argv)
 
 
