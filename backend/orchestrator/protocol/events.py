@@ -269,6 +269,7 @@ class Live(Value):
     code: str | None
     cell: Id | None
     phase: CellPhase | None
+    words: str = ""  # of the phase, as in CellProgress
     outputs: list[Output]
     n: int  # the next CellOutput of the cell has this number
     stopping: bool

@@ -1,0 +1,175 @@
+"""The conversation as the model reads it: a fold of the durable events, message by message.
+
+What has once been sent stays as it is, byte for byte, so the model server finds the whole history in its prefix cache. Only
+the last message, if it is the user's, may grow (the observation of a cell, then the user's next question): every model
+expects user and assistant in turns. When the history no longer fits, the oldest messages are left out in one big step, so
+that the new prefix holds for long. All of it follows from the events alone: the same events, the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import takewhile
+
+from orchestrator.agent.clipping import clip
+from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation, result_key
+from orchestrator.agent.profiles import Profile
+from orchestrator.agent.signals import Message
+from orchestrator.protocol.events import (
+    CellClosed,
+    CellOpened,
+    DurableEvent,
+    StepClosed,
+    StepFinish,
+    TurnClosed,
+    TurnOpened,
+    TurnOutcome,
+)
+
+CONTINUE = "Continue."
+LEFT_OUT = "[Earlier parts of this conversation were left out, as they no longer fit.]"
+BYTES_PER_TOKEN = 3
+"""An estimate on the safe side, for what the model server has not counted yet."""
+MESSAGE_BYTES = 12
+"""What a message costs beyond its text: role and marks."""
+
+
+class Transcript:
+    """Messages for the next request, of at most `context_tokens` together with a reply of `reply_tokens`."""
+
+    def __init__(self, profile: Profile, context_tokens: int, reply_tokens: int) -> None:
+        self._profile = profile
+        self._budget = max(context_tokens - reply_tokens - context_tokens // 32, context_tokens // 4)
+        self._system: Message = {"role": "system", "content": profile.system}
+        self._messages: list[Message] = []
+        self._questions: list[int] = []  # which of them hold a text of the user
+        self._fixed = _size(self._system) + sum(len(json.dumps(tool)) for tool in profile.tools)
+        self._bytes = self._fixed
+        self._counted = (0, 0)  # tokens and bytes of the last request that the server has counted
+        self._waiting: StepClosed | None = None  # a message of the model of which nothing has come yet
+        self._noted = False  # the last message says that the turn ended early
+
+    def add(self, event: DurableEvent) -> None:
+        """Take the conversation's next event."""
+        match event:
+            case TurnOpened(text=text):
+                self._turn_opened(text)
+            case StepClosed():
+                self._step_closed(event)
+            case CellClosed():
+                self._cell_closed(event)
+            case TurnClosed(outcome=outcome):
+                self._turn_closed(outcome)
+            case CellOpened():
+                pass
+
+    def messages(self) -> list[Message]:
+        """For the next request: a new list of messages that never change."""
+        return [self._system, *self._messages]
+
+    # ---- events ------------------------------------------------------------------------------------------------------
+
+    def _turn_opened(self, text: str) -> None:
+        if text:
+            self._append({"role": "user", "content": self._clipped(text)})
+            self._questions.append(len(self._messages) - 1)
+        elif self._noted or not self._messages or self._messages[-1]["role"] == "assistant":
+            self._append({"role": "user", "content": CONTINUE})
+        self._noted = False
+        self._fit()
+
+    def _step_closed(self, step: StepClosed) -> None:
+        if step.usage is not None and step.usage.prompt_tokens:
+            self._counted = (step.usage.prompt_tokens, self._bytes)
+        wrote = self._profile.assistant(step)
+        for message in wrote:
+            self._append(message)
+        if note := not_run(step, self._profile.remind):
+            self._append(self._profile.observation(note, step))
+            self._fit()
+        elif wrote and step.finish not in (StepFinish.ANSWER, StepFinish.CUT_OFF):
+            self._waiting = step
+
+    def _cell_closed(self, cell: CellClosed) -> None:
+        step, self._waiting = self._waiting, None
+        if step is not None:
+            limit = min(OUTPUT_LIMIT, self._budget * BYTES_PER_TOKEN // 4)
+            self._append(self._profile.observation(observation(cell, limit), step))
+            self._fit()
+
+    def _turn_closed(self, outcome: TurnOutcome) -> None:
+        step, self._waiting = self._waiting, None
+        unanswered = bool(self._questions) and self._questions[-1] == len(self._messages) - 1
+        if outcome is TurnOutcome.ANSWERED or not (step or unanswered):
+            return
+        note = ended(step, outcome)
+        if note:
+            code = step is not None and step.code is not None
+            self._append(self._profile.observation(note, step) if step and code else {"role": "user", "content": note})
+            self._noted = True
+
+    # ---- messages ----------------------------------------------------------------------------------------------------
+
+    def _append(self, message: Message) -> None:
+        """Add a message; the user's grow together, and between two of the model comes one of the user."""
+        last = self._messages[-1]["role"] if self._messages else None
+        if message["role"] == "assistant" and last in ("assistant", None):
+            self._append({"role": "user", "content": CONTINUE})
+        elif message["role"] == "user" == last:
+            self._bytes -= _size(self._messages[-1])
+            content = f"{self._messages.pop()['content']}\n\n{message['content']}"
+            message = {"role": "user", "content": content}
+        self._messages.append(message)
+        self._bytes += _size(message)
+
+    def _clipped(self, text: str) -> str:
+        """A text that would fill more than half of what fits, shortened."""
+        size, most = len(text.encode()), self._budget * BYTES_PER_TOKEN // 2
+        return text if size <= most else clip(text, len(text) * most // size)
+
+    # ---- fitting in --------------------------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        """Leave out the oldest turns if the next request would not fit; then, if need be, this turn's oldest steps."""
+        if self._tokens() <= self._budget:
+            return
+        self._leave_out(0, [index for index in self._questions if index > 0])
+        if self._tokens() > self._budget:
+            steps = [index for index, message in enumerate(self._messages) if message["role"] == "assistant"]
+            self._leave_out(1, steps[1:])
+
+    def _tokens(self) -> int:
+        tokens, size = self._counted
+        return tokens + (self._bytes - size) // BYTES_PER_TOKEN
+
+    def _leave_out(self, start: int, ends: Sequence[int]) -> None:
+        """Remove messages from `start` to the first of `ends` that leaves half of what fits, or to the last of them."""
+        if not ends:
+            return
+        before, gone, end = self._bytes, 0, start
+        for following in ends:
+            gone += sum(map(_size, self._messages[end:following]))
+            end = following
+            if self._tokens() * (before - gone) // before <= self._budget // 2:
+                break
+        del self._messages[start:end]
+        self._questions = [index - (end - start) for index in self._questions if index >= end] or [0]
+        first = self._messages[0]["content"]
+        if not first.startswith(LEFT_OUT):
+            self._messages[0] = {"role": "user", "content": f"{LEFT_OUT}\n\n{first}"}
+        self._bytes = self._fixed + sum(map(_size, self._messages))
+        self._counted = (self._counted[0] * self._bytes // before, self._counted[1] * self._bytes // before)
+
+
+def repeats(events: Sequence[DurableEvent]) -> int:
+    """How many times in a row the last cell of these events ran, the same code with the same result; 0 without cells."""
+    codes = {event.code.cell: event.code.code.strip() for event in events if isinstance(event, StepClosed) and event.code}
+    runs = [(codes.get(event.cell), result_key(event)) for event in events if isinstance(event, CellClosed)]
+    return sum(1 for _ in takewhile(lambda run: run == runs[-1], reversed(runs)))
+
+
+def _size(message: Message) -> int:
+    """Bytes of a message, roughly as the model reads it."""
+    calls = json.dumps(message["tool_calls"], ensure_ascii=False) if "tool_calls" in message else ""
+    return MESSAGE_BYTES + len((message["content"] or "").encode()) + len(calls.encode())
