@@ -128,7 +128,9 @@ class Channel:
 
     async def interrupt(self) -> None:
         """SIGINT to the kernel. A gateway that does not answer is no error here: the ladder climbs on."""
-        await self._post("interrupt", 1.0)
+        if await self._post("interrupt", 1.0):
+            # ipykernel's handler for code that awaits leaves the event loop asleep: any message wakes it.
+            self._ask()
 
     async def restart(self, timeout_s: float) -> bool:
         """A new, empty kernel in the same sandbox; whether the gateway did it in time. It may not answer yet."""
