@@ -8,7 +8,7 @@ import json
 import pytest
 
 from orchestrator.protocol.events import CellOutcome, StepFinish, TurnOutcome
-from orchestrator.protocol.view import fold
+from orchestrator.protocol.fold import fold
 from tests.support.app import App, Tab, new_id, serving, settings_for
 from tests.support.scripts import Reply, action
 

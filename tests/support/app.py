@@ -18,7 +18,8 @@ from pydantic import TypeAdapter
 from orchestrator.main import create_app
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.page import ConversationPage
-from orchestrator.protocol.view import View, apply, fold
+from orchestrator.protocol.fold import apply, fold
+from orchestrator.protocol.view import View
 from orchestrator.settings import Settings
 
 EVENT: TypeAdapter[ev.Event] = TypeAdapter(ev.Event)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -214,11 +215,10 @@ def puppet(style: str) -> Callable[[Request], Reply]:
     """Does what the user's message says: `run CODE` runs it and then says Done; everything else is said back."""
 
     def script(request: Request) -> Reply:
-        if request.observes:
-            return Reply("Done.")
-        if request.text.startswith("run "):
-            return action(request.text.removeprefix("run "), style)
-        return Reply(request.text)
+        ordered = re.search(r"(?:^|\n\n)run (.*)", request.text, re.DOTALL)  # a note on a stopped cell may stand before it
+        if ordered:
+            return action(ordered.group(1), style)
+        return Reply("Done." if request.observes else request.text)
 
     return script
 
