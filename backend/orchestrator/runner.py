@@ -37,6 +37,9 @@ CHECKPOINT_S = 0.5
 CHARS_PER_TOKEN = 4
 """For servers that do not count: an estimate, used for the turn's token limit only."""
 
+VARIED = 0.7
+"""Temperature once a model repeats itself: greedy decoding never leaves such a loop by itself."""
+
 NOT_RUN = "The turn was stopped before this code ran."
 
 
@@ -145,7 +148,7 @@ class Runner:
             messages=self._transcript.messages(),
             stop=self._profile.stop,
             max_tokens=max(1, effect.max_tokens),
-            temperature=self._world.temperature,
+            temperature=max(self._world.temperature, VARIED) if effect.vary else self._world.temperature,
             tools=self._profile.tools,
         )
 

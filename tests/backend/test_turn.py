@@ -28,9 +28,7 @@ def play(turn: t.Turn, *signals: t.Signal) -> tuple[t.Turn, list[ev.Event]]:
 
 def ended(outcome: wire.Outcome = wire.Outcome.OK, kept: bool = True, text: str = "") -> t.CellEnded:
     outputs = (TextOutput(name="stdout", text=text, late=False),) if text else ()
-    closed = wire.Closed(
-        outcome=outcome, execution_count=1, duration_s=0.1, variables_kept=kept, files_kept=True, words=""
-    )
+    closed = wire.Closed(outcome=outcome, execution_count=1, duration_s=0.1, variables_kept=kept, files_kept=True, words="")
     return t.CellEnded(closed, outputs)
 
 
@@ -58,7 +56,7 @@ def test_code_is_stored_before_it_is_run_and_its_result_asks_the_model_again() -
     assert t.pending(turn) == t.RunCode("t1-0", "print(1)", 10)
     turn, told = play(turn, t.CellMoved(t.CellPhase.RUNNING), ended(text="1\n"))
     assert facts(told)[0].outcome is CellOutcome.OK
-    assert t.pending(turn) == t.AskModel(1, 200)
+    assert t.pending(turn) == t.AskModel(1, 200, vary=False)
 
 
 def test_code_cut_by_the_token_limit_is_never_run() -> None:
@@ -85,6 +83,13 @@ def test_the_same_failure_three_times_ends_the_turn() -> None:
     for _ in range(t.MAX_FRUITLESS):
         turn, _ = play(turn, *code("1/0"), ended(wire.Outcome.ERROR, text="ZeroDivisionError"))
     assert turn.phase == t.Closed(TurnOutcome.REPEATING)
+
+
+def test_a_repeated_cell_asks_the_model_with_more_variety() -> None:
+    turn, _ = play(opened(), *code("1/0"), ended(wire.Outcome.ERROR))
+    assert t.pending(turn) == t.AskModel(1, 200, vary=False)
+    turn, _ = play(turn, *code("1/0"), ended(wire.Outcome.ERROR))
+    assert t.pending(turn) == t.AskModel(2, 200, vary=True)
 
 
 def test_the_execution_limit_ends_the_turn_after_the_cell() -> None:

@@ -208,8 +208,11 @@ Signal = (
 
 @dataclass(frozen=True, slots=True)
 class AskModel:
+    """`vary`: the last cells were the same with the same result; greedy decoding would only repeat itself again."""
+
     step: int
     max_tokens: int
+    vary: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +227,10 @@ Effect = AskModel | RunCode
 
 def pending(turn: Turn) -> Effect | None:
     match turn.phase:
-        case Asking(step=step):
-            return AskModel(step, min(turn.limits.step_tokens, turn.tokens_left))
+        case Asking(step=step) | Deciding(step=step):
+            return AskModel(step, min(turn.limits.step_tokens, turn.tokens_left), vary=turn.same > 0)
         case Running(cell=cell, code=code):
             return RunCode(cell, code, turn.limits.cell_seconds)
-        case Deciding(step=step):
-            return AskModel(step, min(turn.limits.step_tokens, turn.tokens_left))
         case Closed():
             return None
         case _:
@@ -367,8 +368,8 @@ def _end_of_cell(
         return [cell, _turn_closed(turn, 2, now, *_stop_outcome(turn))]
     if outcome is CellOutcome.UNAVAILABLE:
         return [cell, _turn_closed(turn, 2, now, TurnOutcome.SANDBOX_FAILED, closed.words)]
-    if _again(turn, running.code, outcome, outputs) + 1 >= MAX_FRUITLESS and outcome is not CellOutcome.OK:
-        words = f"The same code failed in the same way {MAX_FRUITLESS} times in a row, so the turn was ended."
+    if _again(turn, running.code, outcome, outputs) + 1 >= MAX_FRUITLESS:
+        words = f"The same code came out the same {MAX_FRUITLESS} times in a row, so the turn was ended."
         return [cell, _turn_closed(turn, 2, now, TurnOutcome.REPEATING, words)]
     return [cell, *_limit(turn, 2, now, executions=turn.executions + 1)]
 
