@@ -1,8 +1,9 @@
 """Events into view, by the laws in `view.py`. `frontend/src/conversation/fold.ts` does the same, step by step.
 
 What those laws leave open is decided here: a durable event that skips a `seq` is not applied and sets `gap`; one that fits
-nothing (an unknown turn, a step out of order) moves `seq` and nothing else. Stopping outlasts steps and cells, until the
-turn is closed. A cell that never runs has `n` -1, like a closed one.
+nothing (an unknown turn, a step that is closed already) moves `seq` and nothing else. `cell.opened` makes a cell queued.
+Stopping outlasts steps and cells, until the turn is closed. What was being written when a turn is closed, and no durable
+event tells, is gone: those who join later cannot see it either.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from orchestrator.protocol.events import CellPhase, DurableEvent, Event, Live, S
 from orchestrator.protocol.outputs import apply_ops
 from orchestrator.protocol.view import EMPTY, Cell, CellState, Item, Kernel, Prose, Turn, TurnState, View
 
-_OPEN = frozenset({CellState.QUEUED, CellState.STARTING, CellState.RUNNING})
+_HANDED_OVER = frozenset({CellState.QUEUED, CellState.STARTING, CellState.RUNNING})
+_ENDED = frozenset({CellState.CLOSED, CellState.NOT_RUN})
 _V = TypeVar("_V", bound=Value)
 
 
@@ -93,7 +95,7 @@ def _turn_opened(view: View, event: ev.TurnOpened) -> View:
 
 
 def _step_closed(turn: Turn, event: ev.StepClosed) -> Turn:
-    if event.step != turn.next_step:
+    if event.step < turn.next_step:
         return turn
     items = [item for item in turn.items if item.step != event.step]
     if event.prose:
@@ -102,21 +104,21 @@ def _step_closed(turn: Turn, event: ev.StepClosed) -> Turn:
     if event.code is not None:
         state = CellState.WRITTEN if runs else CellState.NOT_RUN
         cell = _new_cell(event.step, event.code.cell, event.code.code)
-        items.append(_set(cell, state=state, finish=event.finish, n=0 if runs else -1))
+        items.append(_set(cell, state=state, finish=event.finish))
     turn = _set(turn, items=items, next_step=event.step + 1, error=event.error)
     return _go(turn, TurnState.RUNNING if runs else TurnState.WAITING)
 
 
 def _cell_opened(turn: Turn, event: ev.CellOpened) -> Turn:
     cell = _find_cell(turn, event.cell)
-    if cell is None or cell.state is not CellState.WRITTEN:
+    if cell is None or cell.state in _ENDED:
         return turn
     return _go(_replace(turn, cell, _set(cell, state=CellState.QUEUED, started_at=event.at)), TurnState.RUNNING)
 
 
 def _cell_closed(turn: Turn, event: ev.CellClosed) -> Turn:
     cell = _find_cell(turn, event.cell)
-    if cell is None or cell.state not in _OPEN:
+    if cell is None or cell.state in _ENDED:
         return turn
     closed = _set(
         cell, state=CellState.CLOSED, phase_words="", outcome=event.outcome, outputs=event.outputs, n=-1,
@@ -137,7 +139,7 @@ def _turn_closed(turn: Turn, event: ev.TurnClosed) -> Turn:
 
 
 def _step_opened(turn: Turn, step: int) -> Turn:
-    if not _is_due(turn, step) or any(item.step == step for item in turn.items):
+    if step < turn.next_step or any(item.step == step for item in turn.items):
         return turn
     return _go(turn, TurnState.WAITING)
 
@@ -170,18 +172,20 @@ def _code(turn: Turn, event: ev.CodeDelta) -> Turn:
 
 def _progress(turn: Turn, event: ev.CellProgress) -> Turn:
     cell = _find_cell(turn, event.cell)
-    if cell is None or cell.state not in _OPEN:
+    if cell is None or cell.state in _ENDED:
         return turn
-    return _replace(turn, cell, _set(cell, state=CellState(event.phase.value), phase_words=event.words))
+    moved = _set(cell, state=CellState(event.phase.value), phase_words=event.words)
+    return _go(_replace(turn, cell, moved), TurnState.RUNNING)
 
 
 def _output(turn: Turn, event: ev.CellOutput) -> Turn:
     cell = _find_cell(turn, event.cell)
-    if cell is None or cell.state not in _OPEN or event.n < cell.n:
+    if cell is None or cell.state in _ENDED or event.n < cell.n:
         return turn
     if event.n > cell.n:
         raise _Gap
-    return _replace(turn, cell, _set(cell, outputs=apply_ops(cell.outputs, event.ops), n=cell.n + 1))
+    shown = _set(cell, outputs=apply_ops(cell.outputs, event.ops), n=cell.n + 1)
+    return _go(_replace(turn, cell, shown), TurnState.RUNNING)
 
 
 def _is_due(turn: Turn, step: int) -> bool:
@@ -210,10 +214,11 @@ def _with_live(turn: Turn, live: Live) -> Turn:
         turn = _set(turn, state=TurnState.STOPPING)
     if live.cell is not None and live.phase is not None:
         cell = _find_cell(turn, live.cell)
-        if cell is None or cell.state not in _OPEN or live.n < cell.n:
+        if cell is None or cell.state in _ENDED or live.n < cell.n:
             return turn
         state = CellState(live.phase.value)
-        return _replace(turn, cell, _set(cell, state=state, phase_words=live.words, outputs=live.outputs, n=live.n))
+        shown = _set(cell, state=state, phase_words=live.words, outputs=live.outputs, n=live.n)
+        return _go(_replace(turn, cell, shown), TurnState.RUNNING)
     if live.step != turn.next_step:
         return turn
     turn = _text(turn, live.step, 0, live.prose)
@@ -230,7 +235,7 @@ def live_of(view: View, turn: str) -> Live | None:
     found = view.turns[index]
     prose = next((item.text for item in found.items if isinstance(item, Prose) and item.finish is None), "")
     cell = next((item for item in found.items if isinstance(item, Cell) and item.finish is None), None)
-    running = next((item for item in found.items if isinstance(item, Cell) and item.state in _OPEN), None)
+    running = next((item for item in found.items if isinstance(item, Cell) and item.state in _HANDED_OVER), None)
     shown = running or cell
     return Live(
         turn=turn,

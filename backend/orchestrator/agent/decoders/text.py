@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.agent.actions import CodeText, Piece, Prose
 
-MAX_SPACE = 256
+MAX_SPACE = 32
 """Whitespace characters held back at most: more than any model means, few enough to look at again and again."""
 
 
