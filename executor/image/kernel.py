@@ -37,8 +37,11 @@ class App(IPKernelApp):
     """ipykernel's application, which never drops output and keeps no history file."""
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
+        """Never drops output for a slow reader; and greets every subscriber, where the default is to greet only the first
+        of several with the same wish (the gateway sends no code before it was greeted)."""
+        context.setsockopt(zmq.XPUB_NODROP, 1)
+        context.setsockopt(zmq.XPUB_VERBOSE, 1)
         super().init_iopub(context)
-        self.iopub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
 
     def init_io(self) -> None:
         """Whatever is written to the original stdout and stderr from here on goes nowhere: the tenant could flood it."""

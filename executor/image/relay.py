@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import oversized
 from jupyter_server.services.kernels.connection.base import deserialize_msg_from_ws_v1, serialize_msg_to_ws_v1
 from jupyter_server.services.kernels.connection.channels import ZMQChannelsWebsocketConnection
 
@@ -59,7 +60,8 @@ class Relay(ZMQChannelsWebsocketConnection):
 
     def handle_outgoing_message(self, stream: Any, outgoing_msg: list[bytes]) -> None:
         parts = outgoing_msg[outgoing_msg.index(DELIMITER) + 2 :]  # after the identities, the delimiter and the signature
-        self.write_message(serialize_msg_to_ws_v1(parts, stream.channel), binary=True)
+        for fitting in oversized.fitting(parts):
+            self.write_message(serialize_msg_to_ws_v1(fitting, stream.channel), binary=True)
         if stream.channel == "iopub":
             if not self._heard:
                 self._release()
