@@ -6,8 +6,13 @@ import { kernelWords } from "./words";
 /** "kernel idle · 182 MB of 1 GB", with the one thing that can be done about it. */
 export function KernelState({ kernel, busy, onRestart }: { kernel: Kernel; busy: boolean; onRestart: () => void }) {
   const words = kernelWords(kernel);
-  if (!words) return null;
-  const label = <span className={`kern ${kernel.state}`}>{words}</span>;
+  if (!words.state) return null;
+  const label = (
+    <span className={`kern ${kernel.state}`}>
+      {words.state}
+      {words.memory && <span className="memory"> · {words.memory}</span>}
+    </span>
+  );
   if (kernel.state === "none") return label;
   return (
     <Menu label={label} title={kernel.words || "The Python of this conversation"}>

@@ -1,10 +1,10 @@
 /**
- * The conversation as the fold of its events; the twin of `backend/orchestrator/protocol/view.py`, whose docstring states
- * the laws. `tests/streams/` binds the two. Views are immutable: what did not change stays the same object, which is what
- * lets the page render only what changed.
+ * The conversation as the fold of its events; the twin of `backend/orchestrator/protocol/fold.py`, step by step, by the
+ * laws stated in `view.py`. `tests/streams/` binds the two. Views are immutable: what did not change stays the same
+ * object, which is what lets the page render only what changed.
  */
-import type { Cell, CellClosed, CellOutput, CellProgress, CodeDelta, ConversationPage, DurableEvent, Event, Item, Live } from "../protocol";
-import type { LiveEvent, StepClosed, StepOpened, TextDelta, Turn, TurnClosed, TurnOpened, TurnState, View } from "../protocol";
+import type { Cell, CellClosed, CellOpened, CellOutput, CellProgress, CodeDelta, ConversationPage, DurableEvent } from "../protocol";
+import type { Event, Item, Live, Prose, StepClosed, Turn, TurnClosed, TurnOpened, TurnState, View } from "../protocol";
 import { never } from "../protocol";
 import { append, lengthOf, rest } from "./codepoints";
 import { applyOps } from "./outputs";
@@ -16,22 +16,55 @@ export const EMPTY: View = {
   gap: false,
 };
 
-export function fold(events: readonly Event[], view: View = EMPTY): View {
-  return events.reduce(apply, view);
+/** What a change gives when something it builds on was missed. */
+const GAP = Symbol("gap");
+type Change = (turn: Turn) => Turn | typeof GAP;
+
+export function fold(events: readonly Event[], live: Live | null = null): View {
+  const view = events.reduce(apply, EMPTY);
+  return live ? applyLive(view, live) : view;
 }
 
-export function ofPage(page: Pick<ConversationPage, "events" | "live" | "kernel">): View {
-  const view = { ...fold(page.events), kernel: page.kernel };
-  return page.live ? applyLive(view, page.live) : view;
+export function ofPage({ events, live, kernel }: Pick<ConversationPage, "events" | "live" | "kernel">): View {
+  return { ...fold(events, live), kernel };
 }
 
-/** Total: any event in any order leaves a well-formed view. */
+/** The view after one more event. Total: any event in any order leaves a well-formed view. */
 export function apply(view: View, event: Event): View {
-  return "seq" in event ? applyDurable(view, event) : applyTold(view, event);
+  switch (event.type) {
+    case "turn.opened":
+    case "step.closed":
+    case "cell.opened":
+    case "cell.closed":
+    case "turn.closed":
+      return durable(view, event);
+    case "step.opened":
+      return inTurn(view, event.turn, (turn) => stepOpened(turn, event.step));
+    case "text.delta":
+      return inTurn(view, event.turn, (turn) => written(turn, event.step, event.offset, event.text));
+    case "code.delta":
+      return inTurn(view, event.turn, (turn) => codeWritten(turn, event));
+    case "cell.progress":
+      return inTurn(view, event.turn, (turn) => progress(turn, event));
+    case "cell.output":
+      return inTurn(view, event.turn, (turn) => put(turn, event));
+    case "turn.stopping":
+      return inTurn(view, event.turn, (turn) => ({ ...turn, state: "stopping" }));
+    case "kernel.changed": {
+      const { state, words, memory_used, memory_limit } = event;
+      return { ...view, kernel: { state, words, memory_used, memory_limit } };
+    }
+    default:
+      never(event);
+      return view;
+  }
 }
 
-function applyDurable(before: View, event: DurableEvent): View {
+// ---- durable events ----
+
+function durable(before: View, event: DurableEvent): View {
   if (event.seq <= before.seq) return before;
+  if (event.seq > before.seq + 1) return { ...before, gap: true };
   const view = { ...before, seq: event.seq };
   switch (event.type) {
     case "turn.opened":
@@ -39,9 +72,9 @@ function applyDurable(before: View, event: DurableEvent): View {
     case "step.closed":
       return inTurn(view, event.turn, (turn) => stepClosed(turn, event));
     case "cell.opened":
-      return inCell(view, event.turn, event.cell, (cell) => ({ ...cell, started_at: event.at }), "running");
+      return inTurn(view, event.turn, (turn) => cellOpened(turn, event));
     case "cell.closed":
-      return inCell(view, event.turn, event.cell, (cell) => cellClosed(cell, event), "waiting");
+      return inTurn(view, event.turn, (turn) => cellClosed(turn, event));
     case "turn.closed":
       return inTurn(view, event.turn, (turn) => turnClosed(turn, event));
     default:
@@ -50,127 +83,132 @@ function applyDurable(before: View, event: DurableEvent): View {
   }
 }
 
-function applyTold(view: View, event: LiveEvent): View {
-  switch (event.type) {
-    case "kernel.changed": {
-      const { state, words, memory_used, memory_limit } = event;
-      return { ...view, kernel: { state, words, memory_used, memory_limit } };
-    }
-    case "step.opened":
-      return inTurn(view, event.turn, (turn) => stepOpened(turn, event));
-    case "text.delta":
-      return orGap(view, event.turn, (turn) => textDelta(turn, event));
-    case "code.delta":
-      return orGap(view, event.turn, (turn) => codeDelta(turn, event));
-    case "cell.progress":
-      return inCell(view, event.turn, event.cell, (cell) => progress(cell, event), "running");
-    case "cell.output":
-      return orGap(view, event.turn, (turn) => cellOutput(turn, event));
-    case "turn.stopping":
-      return inTurn(view, event.turn, (turn) => ({ ...turn, state: "stopping" }));
-    default:
-      never(event);
-      return view;
-  }
-}
-
-/** What a page knows of the open turn beyond its durable events. */
-export function applyLive(view: View, live: Live): View {
-  return inTurn(view, live.turn, (turn) => {
-    const written = live.step < turn.next_step ? turn : writtenSoFar(turn, live);
-    const cell = written.items.find((item): item is Cell => item.kind === "cell" && item.cell === live.cell);
-    const shown = cell && isOpen(cell) && live.phase !== null ? put(written, runningSoFar(cell, live), "running") : written;
-    return live.stopping ? { ...shown, state: "stopping" } : shown;
-  });
-}
-
-function writtenSoFar(turn: Turn, live: Live): Turn {
-  const before = turn.items.filter((item) => item.step !== live.step);
-  const written: Item[] = [];
-  if (live.prose) written.push({ kind: "prose", step: live.step, text: live.prose, finish: null });
-  if (live.code !== null && live.cell !== null) written.push(newCell(live.step, live.cell, live.code));
-  return { ...turn, items: [...before, ...written], state: settle(turn, written.length > 0 ? "writing" : "waiting") };
-}
-
-function runningSoFar(cell: Cell, live: Live): Cell {
-  return { ...cell, state: live.phase ?? cell.state, outputs: live.outputs, n: live.n };
-}
-
-type Change = (turn: Turn) => Turn | null;
-
 function turnOpened(view: View, { turn, text, via, at }: TurnOpened): View {
   if (view.turns.some((known) => known.turn === turn)) return view;
-  const fresh: Turn = {
-    turn,
-    text,
-    via,
-    opened_at: at,
-    closed_at: null,
-    state: "waiting",
-    items: [],
-    next_step: 0,
-    outcome: null,
-    words: "",
-    error: "",
-  };
-  return { ...view, turns: [...view.turns, fresh] };
+  const nothing = { closed_at: null, items: [], next_step: 0, outcome: null, words: "", error: "" };
+  return { ...view, turns: [...view.turns, { turn, text, via, opened_at: at, state: "waiting", ...nothing }] };
 }
 
 function stepClosed(turn: Turn, { step, prose, code, finish, error }: StepClosed): Turn {
   if (step < turn.next_step) return turn;
   const items: Item[] = turn.items.filter((item) => item.step !== step);
+  const runs = finish === "code";
   if (prose) items.push({ kind: "prose", step, text: prose, finish });
-  if (code) items.push({ ...newCell(step, code.cell, code.code), state: finish === "code" ? "written" : "not_run", finish });
-  return { ...turn, items, next_step: step + 1, error, state: settle(turn, finish === "code" ? "running" : "waiting") };
+  if (code) items.push({ ...newCell(step, code.cell, code.code), state: runs ? "written" : "not_run", finish });
+  return goOn({ ...turn, items, next_step: step + 1, error }, runs ? "running" : "waiting");
 }
 
-function cellClosed(cell: Cell, event: CellClosed): Cell {
+function cellOpened(turn: Turn, { cell: id, at }: CellOpened): Turn {
+  return inCell(turn, id, "running", (cell) => ({ ...cell, state: "queued", started_at: at }));
+}
+
+function cellClosed(turn: Turn, event: CellClosed): Turn {
   const { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, words, files } = event;
-  const closed = { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, words, files };
-  return { ...cell, ...closed, state: "closed", phase_words: "", n: -1 };
+  const end = { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, words, files };
+  return inCell(turn, event.cell, "waiting", (cell) => ({ ...cell, state: "closed", phase_words: "", n: -1, ...end }));
 }
 
 function turnClosed(turn: Turn, { at, outcome, words }: TurnClosed): Turn {
-  return { ...turn, state: "closed", closed_at: at, outcome, words };
+  const items = turn.items.filter((item) => item.finish !== null);
+  return { ...turn, state: "closed", closed_at: at, items, outcome, words };
 }
 
-function stepOpened(turn: Turn, { step }: StepOpened): Turn {
-  return step < turn.next_step || turn.items.some((item) => item.step === step) ? turn : { ...turn, state: settle(turn, "waiting") };
+// ---- live events ----
+
+function stepOpened(turn: Turn, step: number): Turn {
+  return step < turn.next_step || turn.items.some((item) => item.step === step) ? turn : goOn(turn, "waiting");
 }
 
-function textDelta(turn: Turn, { step, offset, text }: TextDelta): Turn | null {
-  if (step < turn.next_step) return turn;
-  const known = turn.items.find((item) => item.kind === "prose" && item.step === step);
-  const grown = grow(known?.kind === "prose" ? known.text : "", offset, text);
-  if (grown === null || step > turn.next_step) return null;
-  if (grown === "") return turn;
-  return put(turn, { kind: "prose", step, text: grown, finish: null }, "writing");
+function written(turn: Turn, step: number, offset: number, text: string): Turn | typeof GAP {
+  if (step !== turn.next_step) return step > turn.next_step ? GAP : turn;
+  const known = turn.items.find((item): item is Prose => item.kind === "prose" && item.step === step);
+  const grown = grow(known?.text ?? "", offset, text);
+  if (grown === null) return GAP;
+  if (grown === (known?.text ?? "")) return turn;
+  return goOn(replace(turn, known, { kind: "prose", step, text: grown, finish: null }), "writing");
 }
 
-function codeDelta(turn: Turn, { step, cell: id, offset, text }: CodeDelta): Turn | null {
-  if (step < turn.next_step) return turn;
-  const known = turn.items.find((item): item is Cell => item.kind === "cell" && item.cell === id);
+function codeWritten(turn: Turn, { step, cell: id, offset, text }: CodeDelta): Turn | typeof GAP {
+  if (step !== turn.next_step) return step > turn.next_step ? GAP : turn;
+  const known = turn.items.find((item): item is Cell => item.kind === "cell" && item.step === step);
+  if (known && known.cell !== id) return turn;
   const grown = grow(known?.code ?? "", offset, text);
-  if (grown === null || step > turn.next_step) return null;
-  return put(turn, known ? { ...known, code: grown } : newCell(step, id, grown), "writing");
+  if (grown === null) return GAP;
+  if (known && grown === known.code) return turn;
+  return goOn(replace(turn, known, known ? { ...known, code: grown } : newCell(step, id, grown)), "writing");
 }
 
-function progress(cell: Cell, { phase, words }: CellProgress): Cell {
-  return { ...cell, state: phase, phase_words: words };
+function progress(turn: Turn, { cell: id, phase, words }: CellProgress): Turn {
+  return inCell(turn, id, "running", (cell) => ({ ...cell, state: phase, phase_words: words }));
 }
 
-function cellOutput(turn: Turn, { cell: id, n, ops }: CellOutput): Turn | null {
-  const cell = turn.items.find((item): item is Cell => item.kind === "cell" && item.cell === id);
-  if (!cell || !isOpen(cell) || n < cell.n) return turn;
-  const outputs = n > cell.n ? null : applyOps(cell.outputs, ops);
-  return outputs && put(turn, { ...cell, outputs, n: n + 1 }, "running");
+function put(turn: Turn, { cell: id, n, ops }: CellOutput): Turn | typeof GAP {
+  const cell = openCell(turn, id);
+  if (!cell || n < cell.n) return turn;
+  if (n > cell.n) return GAP;
+  return goOn(replace(turn, cell, { ...cell, outputs: applyOps(cell.outputs, ops), n: n + 1 }), "running");
 }
 
-/** `known` with `text`, which starts at `offset`; null when something between the two is missing. */
+/** `known` with the new part of `text`, which starts at `offset`; null when something between the two is missing. */
 function grow(known: string, offset: number, text: string): string | null {
   const length = lengthOf(known);
   if (offset > length) return null;
-  return append(known, rest(text, length - offset));
+  const more = rest(text, length - offset);
+  return more ? append(known, more) : known;
+}
+
+// ---- joining late ----
+
+/** The view of the durable events, with what a page's `live` adds to it. */
+export function applyLive(view: View, live: Live): View {
+  return inTurn(view, live.turn, (turn) => withLive(turn, live));
+}
+
+function withLive(before: Turn, live: Live): Turn | typeof GAP {
+  const { step, prose, code, cell: id, phase, words: phase_words, outputs, n } = live;
+  const turn: Turn = live.stopping ? { ...before, state: "stopping" } : before;
+  if (id !== null && phase !== null) {
+    if ((openCell(turn, id)?.n ?? Infinity) > n) return turn;
+    return inCell(turn, id, "running", (cell) => ({ ...cell, state: phase, phase_words, outputs, n }));
+  }
+  if (step !== turn.next_step) return turn;
+  const said = written(turn, step, 0, prose);
+  if (said === GAP || id === null || code === null) return said;
+  return codeWritten(said, { type: "code.delta", turn: live.turn, step, cell: id, offset: 0, text: code });
+}
+
+// ---- helpers ----
+
+/** Changes an open turn; nothing happens to one that is closed or unknown. */
+function inTurn(view: View, id: string, change: Change): View {
+  const at = view.turns.findLastIndex((turn) => turn.turn === id);
+  const turn = view.turns[at];
+  if (!turn || turn.state === "closed") return view;
+  const changed = change(turn);
+  if (changed === GAP) return { ...view, gap: true };
+  return changed === turn ? view : { ...view, turns: view.turns.with(at, changed) };
+}
+
+function openCell(turn: Turn, id: string): Cell | undefined {
+  const cell = turn.items.findLast((item): item is Cell => item.kind === "cell" && item.cell === id);
+  return cell && cell.state !== "closed" && cell.state !== "not_run" ? cell : undefined;
+}
+
+/** Changes a cell that has not ended. */
+function inCell(turn: Turn, id: string, state: TurnState, change: (cell: Cell) => Cell): Turn {
+  const cell = openCell(turn, id);
+  return cell ? goOn(replace(turn, cell, change(cell)), state) : turn;
+}
+
+/** `next` in the place of `known`, or at the end when there was none. */
+function replace(turn: Turn, known: Item | undefined, next: Item): Turn {
+  const items = known ? turn.items.map((item) => (item === known ? next : item)) : [...turn.items, next];
+  return { ...turn, items };
+}
+
+/** On to another state; a stopping turn stays stopping. */
+function goOn(turn: Turn, state: TurnState): Turn {
+  return turn.state === "stopping" || turn.state === state ? turn : { ...turn, state };
 }
 
 function newCell(step: number, cell: string, code: string): Cell {
@@ -194,44 +232,4 @@ function newCell(step: number, cell: string, code: string): Cell {
     words: "",
     files: [],
   };
-}
-
-const isOpen = (cell: Cell) => cell.state !== "closed" && cell.state !== "not_run";
-
-/** A turn that is stopping stays so until it is closed. */
-const settle = (turn: Turn, state: TurnState): TurnState => (turn.state === "stopping" ? "stopping" : state);
-
-/** The turn with `item` in the place of the one it continues, or at the end. */
-function put(turn: Turn, item: Item, state: TurnState): Turn {
-  const at = turn.items.findIndex((known) => known.kind === item.kind && known.step === item.step);
-  const items = at < 0 ? [...turn.items, item] : turn.items.with(at, item);
-  return { ...turn, items, state: settle(turn, state) };
-}
-
-/** Changes an open turn; closed and unknown ones stay as they are. */
-function inTurn(view: View, id: string, change: (turn: Turn) => Turn): View {
-  const at = view.turns.findIndex((turn) => turn.turn === id);
-  const turn = view.turns[at];
-  if (!turn || turn.state === "closed") return view;
-  const changed = change(turn);
-  return changed === turn ? view : { ...view, turns: view.turns.with(at, changed) };
-}
-
-/** As `inTurn`; a change that is not possible because something was missed sets `gap`. */
-function orGap(view: View, id: string, change: Change): View {
-  let missed = false;
-  const next = inTurn(view, id, (turn) => {
-    const changed = change(turn);
-    missed = changed === null;
-    return changed ?? turn;
-  });
-  return missed ? { ...next, gap: true } : next;
-}
-
-/** Changes an open cell of an open turn. */
-function inCell(view: View, turn: string, id: string, change: (cell: Cell) => Cell, state: TurnState): View {
-  return inTurn(view, turn, (found) => {
-    const cell = found.items.find((item): item is Cell => item.kind === "cell" && item.cell === id);
-    return cell && isOpen(cell) ? put(found, change(cell), state) : found;
-  });
 }

@@ -3,7 +3,7 @@ import type { IconName } from "../ui/Icon";
 
 /** How a state looks: its place in the palette, its icon, and the words a colleague would use. */
 export interface Look {
-  tone: "quiet" | "live" | "good" | "bad" | "warn";
+  tone: "muted" | "live" | "good" | "bad" | "warn";
   icon: IconName;
   words: string;
 }
@@ -11,7 +11,7 @@ export interface Look {
 const OUTCOMES: Record<CellOutcome, Look> = {
   ok: { tone: "good", icon: "check", words: "Done" },
   error: { tone: "bad", icon: "cross", words: "Error" },
-  interrupted: { tone: "quiet", icon: "stop", words: "Interrupted" },
+  interrupted: { tone: "muted", icon: "stop", words: "Interrupted" },
   timed_out: { tone: "bad", icon: "clock", words: "Timed out" },
   out_of_memory: { tone: "bad", icon: "cross", words: "Ran out of memory" },
   kernel_died: { tone: "bad", icon: "cross", words: "The kernel died" },
@@ -40,7 +40,7 @@ export function lookOfCell(cell: Cell): Look {
     case "running":
       return { tone: "live", icon: "live", words: cell.phase_words || "Running" };
     case "not_run":
-      return { tone: "quiet", icon: "dash", words: (cell.finish && NOT_RUN[cell.finish]) ?? "Not run" };
+      return { tone: "muted", icon: "dash", words: (cell.finish && NOT_RUN[cell.finish]) ?? "Not run" };
     case "closed":
       return OUTCOMES[cell.outcome ?? "lost"];
   }
@@ -64,7 +64,7 @@ const GENTLE: ReadonlySet<TurnOutcome> = new Set<TurnOutcome>(["stopped", "execu
 export function lookOfEnding(turn: Turn): Look | null {
   if (turn.outcome === null || turn.outcome === "answered") return null;
   const words = turn.words || turn.error || ENDINGS[turn.outcome];
-  return { tone: GENTLE.has(turn.outcome) ? "quiet" : "bad", icon: GENTLE.has(turn.outcome) ? "stop" : "warn", words };
+  return { tone: GENTLE.has(turn.outcome) ? "muted" : "bad", icon: GENTLE.has(turn.outcome) ? "stop" : "warn", words };
 }
 
 const KERNEL: Record<Kernel["state"], string> = {
@@ -75,11 +75,10 @@ const KERNEL: Record<Kernel["state"], string> = {
   restarting: "kernel restarting",
 };
 
-/** "kernel busy · 182 MB of 1 GB"; empty when there is no kernel and nothing to say about it. */
-export function kernelWords(kernel: Kernel): string {
-  const { memory_used: used, memory_limit: limit } = kernel;
-  const memory = used === null || kernel.state === "none" ? "" : limit === null ? size(used) : `${size(used)} of ${size(limit)}`;
-  return [KERNEL[kernel.state] || kernel.words, memory].filter(Boolean).join(" · ");
+/** "kernel busy" and "182 MB of 1 GB"; empty where there is nothing to say. */
+export function kernelWords({ state, words, memory_used: used, memory_limit: limit }: Kernel): { state: string; memory: string } {
+  const memory = used === null || state === "none" ? "" : limit === null ? size(used) : `${size(used)} of ${size(limit)}`;
+  return { state: KERNEL[state] || words, memory };
 }
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];

@@ -240,6 +240,8 @@ export interface components {
             step: number;
             stopping: boolean;
             turn: string;
+            /** @default  */
+            words: string;
         };
         LiveEvent: components["schemas"]["StepOpened"] | components["schemas"]["TextDelta"] | components["schemas"]["CodeDelta"] | components["schemas"]["CellProgress"] | components["schemas"]["CellOutput"] | components["schemas"]["TurnStopping"] | components["schemas"]["KernelChanged"];
         /** @description A place where output was left out for size; `size` counts the bytes. */

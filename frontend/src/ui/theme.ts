@@ -47,5 +47,5 @@ function watch(watcher: () => void): () => void {
   };
 }
 
-export const useTheme = (): Theme => useSyncExternalStore(watch, current);
-export const useChoice = (): Choice => useSyncExternalStore(watch, stored);
+export const useTheme = (): Theme => useSyncExternalStore(watch, current, () => "light");
+export const useChoice = (): Choice => useSyncExternalStore(watch, stored, () => "system");

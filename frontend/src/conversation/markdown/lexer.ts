@@ -8,7 +8,8 @@ export interface MathToken extends Tokens.Generic {
   display: boolean;
 }
 
-const BLOCK = /^ {0,3}(?:\$\$([\s\S]+?)\$\$|\\\[([\s\S]+?)\\\])[ \t]*(?:\n+|$)/;
+/** Without a blank line within, as in TeX: so that a formula never closed does not swallow what follows. */
+const BLOCK = /^ {0,3}(?:\$\$((?:(?!\n[ \t]*\n)[^])+?)\$\$|\\\[((?:(?!\n[ \t]*\n)[^])+?)\\\])[ \t]*(?:\n+|$)/;
 const SHOWN = /^(?:\$\$([^$]+?)\$\$|\\\[([\s\S]+?)\\\])/;
 /** As pandoc has it: no blank inside the dollars, no digit after them, so that "$5 and $6" stays prose. */
 const INLINE = /^(?:\$(?!\s)((?:\\.|[^$\\\n])+?)(?<!\s)\$(?!\d)|\\\(([\s\S]+?)\\\))/;

@@ -1,0 +1,4 @@
+import { installFakeServer } from "./server";
+
+installFakeServer();
+void import("../src/app/main");
