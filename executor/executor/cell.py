@@ -60,8 +60,11 @@ class Cell:
         elif message.kind == "execute_input":
             if not self.begun.done():
                 self.begun.set_result(None)
-        elif (event := output(message)) is not None:
-            self.outbox.offer(event, size_of(event, message))
+        else:
+            if message.left_out:
+                self.outbox.leave_out(message.left_out)
+            if (event := output(message)) is not None:
+                self.outbox.offer(event, size_of(event, message))
 
     def _settle(self) -> None:
         if self.reply is not None and self._idle:

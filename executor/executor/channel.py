@@ -174,6 +174,7 @@ class Channel:
     def _on_notice(self, state: object) -> None:
         """The gateway speaks of the kernel's process."""
         if state == "dead":
+            self._died()
             self.give_up()
         elif state in ("restarting", "autorestarting"):
             self._died()

@@ -23,22 +23,26 @@ MAX_PARTS = 64
 MAX_NESTING = 48  # of JSON inside a mime bundle; pydantic and browsers give up far later
 MAX_MIME_TYPES = 64
 MAX_ERROR_CHARS = 256 * 1024  # of one traceback
+MAX_LEFT_OUT = 2**40
 VERSION = "5.4"
 
 Output = Stream | Display | Clear | Raised
 Channel = Literal["iopub", "shell", "control", "stdin"]
+FIELDS = ("channel", "header", "parent_header", "metadata", "content")
 _CHANNELS: dict[str, Channel] = {"iopub": "iopub", "shell": "shell", "control": "control", "stdin": "stdin"}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a kernel. `parent` is the id of the request that caused it, or empty. `size`: bytes of its frame."""
+    """One message of a kernel. `parent` is the id of the request that caused it, or empty. `size`: bytes of its frame;
+    `left_out`: bytes that the gateway took out, because they were too many for a frame."""
 
     channel: Channel
     kind: str
     parent: str
     content: dict[str, Any]
     size: int
+    left_out: int = 0
 
 
 # ---- bytes → Message -------------------------------------------------------------------------------------------------
@@ -48,7 +52,7 @@ def decode(frame: bytes | str) -> Message | None:
     """A frame of either framing; None when it is not a message."""
     try:
         return _decode_v1(frame) if isinstance(frame, bytes) else _decode_json(frame)
-    except (ValueError, TypeError, RecursionError, struct.error):
+    except (ValueError, RecursionError, struct.error):
         return None
 
 
@@ -60,25 +64,31 @@ def _decode_v1(frame: bytes) -> Message | None:
     offsets = struct.unpack_from(f"<{count}Q", view, 8)
     if offsets[-1] > len(view) or any(a > b for a, b in pairwise(offsets)):
         return None
-    channel, header, parent, _metadata, content = (view[a:b] for a, b in pairwise(offsets[:6]))
-    return _message(str(channel, "ascii"), loads(header), loads(parent), loads(content), len(frame))
+    channel, header, parent, metadata, content = (view[a:b] for a, b in pairwise(offsets[:6]))
+    return _message(str(channel, "ascii"), loads(header), loads(parent), loads(metadata), loads(content), len(frame))
 
 
 def _decode_json(frame: str) -> Message | None:
     whole = loads(frame.encode("utf-8", "replace"))
     if not isinstance(whole, dict):
         return None
-    return _message(whole.get("channel"), whole.get("header"), whole.get("parent_header"), whole.get("content"), len(frame))
+    channel, header, parent, metadata, content = (whole.get(name) for name in FIELDS)
+    return _message(channel, header, parent, metadata, content, len(frame))
 
 
-def _message(channel: object, header: object, parent: object, content: object, size: int) -> Message | None:
+def _message(
+    channel: object, header: object, parent: object, metadata: object, content: object, size: int
+) -> Message | None:
     if not (isinstance(channel, str) and isinstance(header, dict) and isinstance(content, dict)):
         return None
     known, kind = _CHANNELS.get(channel), header.get("msg_type")
     if known is None or not isinstance(kind, str):
         return None
     origin = parent.get("msg_id") if isinstance(parent, dict) else None
-    return Message(known, kind, origin if isinstance(origin, str) else "", content, size)
+    left_out = metadata.get("left_out") if isinstance(metadata, dict) else None
+    if type(left_out) is not int or not 0 < left_out < MAX_LEFT_OUT:
+        left_out = 0
+    return Message(known, kind, origin if isinstance(origin, str) else "", content, size, left_out)
 
 
 def loads(data: bytes | memoryview) -> Any:
@@ -136,8 +146,12 @@ def output(message: Message, late: bool = False) -> Output | None:
 
 
 def size_of(event: Output, message: Message) -> int:
-    """Bytes of output that an event carries: exact for text, the frame's length for everything else."""
-    return utf8_length(event.text) if isinstance(event, Stream) else message.size
+    """Bytes of output that an event carries: exact for text, about the frame's length for everything else."""
+    if isinstance(event, Stream):
+        return utf8_length(event.text)
+    if isinstance(event, Raised):
+        return sum(map(utf8_length, (event.ename, event.evalue, *event.traceback)))
+    return message.size
 
 
 def utf8_length(text: str) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from executor.jupyter import Output, utf8_length
-from executor.wire import KernelEvent, Stream
+from executor.wire import KernelEvent, Raised, Stream
 
 OVERHEAD = 256  # bytes charged for the objects around one event, so that a million empty ones are not free
+ERRORS = 8  # tracebacks that are handed over whatever was put out before
 MERGE = 256 * 1024  # characters after which a new Stream event begins
 
 
@@ -40,6 +41,7 @@ class Outbox:
         self._tail: deque[tuple[Stream, int]] = deque()
         self._tail_size = 0
         self._tail_gap = 0
+        self._errors_left = ERRORS
         self._queue: deque[KernelEvent | _Text] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -49,9 +51,14 @@ class Outbox:
         self._wake()
 
     def offer(self, event: Output, size: int) -> None:
-        """Output of `size` bytes. Too large a text is cut, anything else is left out as a whole."""
+        """Output of `size` bytes. Too large a text is cut, anything else is left out as a whole; but that the code raised
+        is told even when nothing else can be."""
         if isinstance(event, Stream):
             self._offer_text(event, size)
+        elif isinstance(event, Raised) and self._errors_left > 0:
+            self._errors_left -= 1
+            self.flush_tail()
+            self._queue.append(event)
         elif size + OVERHEAD > self._left:
             self.dropped += size
         else:
@@ -59,9 +66,13 @@ class Outbox:
             self._queue.append(event)
         self._wake()
 
+    def leave_out(self, size: int) -> None:
+        """So many bytes were left out before they came here."""
+        self.dropped += size
+
     def flush_tail(self) -> None:
         """Hand over the end of a text whose middle was left out."""
-        gap = self._tail_gap
+        gap, self._tail_gap, self._tail_size = self._tail_gap, 0, 0
         while self._tail:
             stream, _ = self._tail.popleft()
             self._write(stream, gap)

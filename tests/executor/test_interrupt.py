@@ -58,7 +58,8 @@ RUDE = {
     "swallows": "import time\nwhile True:\n    try:\n        time.sleep(0.1)\n    except KeyboardInterrupt: pass",
     "ignores": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
     "holds the GIL in C": "sum(range(10**13))",
-    "swallows while awaiting": "import asyncio\nwhile True:\n    try:\n        await asyncio.sleep(1)\n    except asyncio.CancelledError: pass",
+    "swallows while awaiting": "import asyncio\nwhile True:\n"
+    "    try: await asyncio.sleep(1)\n    except asyncio.CancelledError: pass",
 }
 
 
