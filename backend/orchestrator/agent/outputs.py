@@ -46,13 +46,15 @@ MAX_DEPTH = 100
 
 @dataclass(slots=True, eq=False)
 class _Text:
-    """Text of one stream. `index`: its place in what has been told; None: not told (yet)."""
+    """Text of one stream. `index`: its place in what has been told; None: not told (yet). `before`: the text item right
+    before it, as long as this one is empty."""
 
     order: int
     name: Literal["stdout", "stderr"]
     late: bool
     screen: Screen
     rope: Rope = field(default_factory=Rope)
+    before: _Text | None = None
     index: int | None = None
 
     def output(self) -> Output:
@@ -170,18 +172,35 @@ class Collector:
             self._gap(event.gap)
         if not event.text:
             return
-        text = self._current
-        if text is None or text.name != event.name or text.late != event.late:
-            text = self._new_text(event.name, event.late)
+        text = self._text(event.name, event.late)
         text.screen.write(event.text)
         change = text.screen.changes()
         if change is not None:
             self._write(text, *change)
 
+    def _text(self, name: Literal["stdout", "stderr"], late: bool) -> _Text:
+        """The item that text of this stream belongs to now."""
+        for _ in range(2):
+            text = self._current
+            if text is not None and text.name == name and text.late == late:
+                return text
+            if text is None or text.rope or text.index is not None:
+                break
+            self._take_back(text)  # it has shown nothing, so it does not come between its neighbours
+        return self._new_text(name, late)
+
+    def _take_back(self, text: _Text) -> None:
+        self._current = text.before
+        if self._tail and self._tail[-1] is text:
+            self._tail.pop()
+            self._tail_size -= ITEM_COST
+        elif self._cut is None:
+            self._used -= ITEM_COST
+
     def _new_text(self, name: Literal["stdout", "stderr"], late: bool) -> _Text:
         if self._cut is None and self._used + ITEM_COST >= self._half:
             self._cut = _Omitted(self._next())
-        text = self._current = _Text(self._next(), name, late, Screen())
+        text = self._current = _Text(self._next(), name, late, Screen(), before=self._current)
         if self._cut is None:
             self._used += ITEM_COST
         else:
@@ -189,6 +208,8 @@ class Collector:
         return text
 
     def _write(self, text: _Text, at: int, new: str) -> None:
+        if new:
+            text.before = None
         if self._cut is not None:
             self._write_tail(text, at, new)
             return

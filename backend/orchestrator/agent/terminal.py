@@ -31,6 +31,7 @@ _TOKEN = re.compile(
 )
 _BEGUN = re.compile(rf"(?:{_CSI}[0-?]{{0,64}}[ -/]{{0,8}}|{_STRING}\x1b?|\x1b[ -/]{{0,8}})\Z")
 _CELL = re.compile(r"(?:\x1b\[[0-9;:]*m)*[^\x1b]")
+_TRAILING = re.compile(r"(?:\x1b\[[0-9;:]*m)+\Z")
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
@@ -289,12 +290,13 @@ def _begun(text: str) -> int:
 
 def _cells(text: str) -> list[str]:
     """A row's characters, each with the colours set before it."""
-    return _CELL.findall(text)
+    return _CELL.findall(text, 0, len(text) - len(_trailing(text)))
 
 
 def _trailing(text: str) -> str:
     """The colours set after a row's last character."""
-    return text[len("".join(_cells(text))) :]
+    found = _TRAILING.search(text)
+    return found[0] if found else ""
 
 
 def _over(text: str, col: int, colour: str, run: str) -> str:
