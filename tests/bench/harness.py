@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
+import aiohttp
+
 if TYPE_CHECKING:  # measurements that need no product do not wait for it to be imported
     from tests.support.process import Served
 
@@ -233,13 +235,16 @@ class Chat:
     @classmethod
     async def open(cls, served: Served) -> Self:
         """A new conversation, subscribed."""
-        tab = await served.tab()
-        cursor = tab.cursor
-        await tab.drop()
+        conversation, cookies = uuid.uuid4().hex, {"codeact_session": token_of(served)}
+        page = f"{served.url}/api/conversations/{conversation}"
+        async with aiohttp.ClientSession(cookies=cookies, cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+            await http.put(page, json={}, raise_for_status=True)
+            async with http.get(page, raise_for_status=True) as answer:
+                cursor = (await answer.json())["cursor"]
         socket = await Socket.connect(served.url, token_of(served))
-        socket.send(type="subscribe", conversation=tab.conversation, cursor=cursor)
+        socket.send(type="subscribe", conversation=conversation, cursor=cursor)
         await socket.until(b'"type":"subscribed"')
-        return cls(socket, tab.conversation)
+        return cls(socket, conversation)
 
     def say(self, text: str) -> None:
         self.socket.send(type="message.send", conversation=self.conversation, turn=uuid.uuid4().hex, text=text)

@@ -30,6 +30,10 @@ MOST_PAUSE_S = 10.0
 CHECK_S = 2.0
 """How long one check may take, and how long its result is good."""
 
+WINDOW_S = 0.04
+"""Between two reads while text flows: 25 pieces a second look as smooth as 50, and every piece costs a wake-up, an event
+and a frame to every reader. The first piece and the end never wait."""
+
 MOST_BODY = 4 * 1024 * 1024
 """Bytes read of an answer that is not a stream."""
 
@@ -89,6 +93,8 @@ class OpenAIModel:
                     data = await patience.read(answer.begun)
                     for signal in answer.feed(data) if data else answer.close():
                         yield signal
+                    if answer.begun and not answer.done:
+                        await patience.pause()
             except Silence:
                 seconds = self._idle_s if answer.begun else self._first_s
                 answer.fail(words.silent(self._where, seconds, begun=answer.begun), retryable=True)
@@ -239,6 +245,9 @@ class Patience:
         self._idle_s = idle_s
         self._first = first_deadline
         self._deadline: float | None = None  # None: nobody is reading
+        self._read_at = 0.0
+        self._pausing: asyncio.Future[None] | None = None
+        content.on_eof(self._ended)
         self._timer = self._loop.call_at(min(first_deadline, self._loop.time() + idle_s), self._look)
 
     async def read(self, begun: bool) -> bytes:
@@ -246,7 +255,26 @@ class Patience:
         self._deadline = self._loop.time() + self._idle_s if begun else self._first
         data = await self._content.readany()
         self._deadline = None
+        self._read_at = self._loop.time()
         return data
+
+    async def pause(self) -> None:
+        """Let the window pass in which more may come; the end of the body ends it."""
+        due = self._read_at + WINDOW_S
+        if self._loop.time() >= due or self._content.is_eof():
+            return
+        self._pausing = self._loop.create_future()
+        timer = self._loop.call_at(due, self._ended)
+        try:
+            await self._pausing
+        finally:
+            timer.cancel()
+            self._pausing = None
+
+    def _ended(self) -> None:
+        """The window or the body."""
+        if self._pausing is not None and not self._pausing.done():
+            self._pausing.set_result(None)
 
     async def read_all(self) -> bytes:
         """The whole body, up to MOST_BODY."""
