@@ -71,17 +71,14 @@ class OpenAIModel:
         deadline = _now() + self._first_s
         try:
             async with asyncio.timeout_at(deadline):
-                if not self.name:
-                    await self._discover()
-                include = self._includes_stops(request.stop)
-                response = await self._ask(request, include)
+                response = await self._ask(request, deadline)
         except TimeoutError:
             yield self._failed(words.silent(self._where, self._first_s, begun=False), retryable=True)
             return
         except Refused as refusal:
             yield self._failed(refusal.words, retryable=refusal.again)
             return
-        strip = tuple(stop for stop in request.stop if not stop.startswith("</")) if include else ()
+        strip = tuple(stop for stop in request.stop if not stop.startswith("</")) if self._leaves_stops_in else ()
         answer = Answer(limit=8 * request.max_tokens + 1024, strip=strip)
         patience = Patience(response.content, deadline, self._idle_s)
         try:
@@ -136,16 +133,20 @@ class OpenAIModel:
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: ModelRequest, include_stops: bool) -> aiohttp.ClientResponse:
-        """The response whose body is the answer. Raises Refused."""
-        body = orjson.dumps(self._body(request, include_stops))
+    async def _ask(self, request: ModelRequest, deadline: float) -> aiohttp.ClientResponse:
+        """The response whose body is the answer. Raises Refused; not later than `deadline` if it is refused again."""
         for pause in (*PAUSES_S, None):
             try:
-                return await self._send("POST", "chat/completions", body)
+                if not self.name:
+                    await self._discover()
+                return await self._send("POST", "chat/completions", orjson.dumps(self._body(request)))
             except Refused as refusal:
-                if pause is None or not refusal.again or refusal.after_s > MOST_PAUSE_S:
+                if pause is None or not refusal.again:
                     raise
-                await asyncio.sleep(max(pause, refusal.after_s))
+                wait = max(pause, refusal.after_s)
+                if wait > MOST_PAUSE_S or _now() + wait >= deadline:
+                    raise
+                await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     async def _send(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
@@ -169,7 +170,7 @@ class OpenAIModel:
             response.close()
         raise words.refused(self._where, self.name, response.status, response.headers, said, time.time())
 
-    def _body(self, request: ModelRequest, include_stops: bool) -> dict[str, Any]:
+    def _body(self, request: ModelRequest) -> dict[str, Any]:
         """Only what every server takes; `max_tokens` has another name at OpenAI itself."""
         hosted = (self._url.host or "").endswith("openai.com")
         body: dict[str, Any] = {
@@ -186,14 +187,15 @@ class OpenAIModel:
             body["tools"] = request.tools
         if request.seed is not None:
             body["seed"] = request.seed
-        if include_stops:
+        if self._leaves_stops_in:
             body["include_stop_str_in_output"] = True
         return body
 
-    def _includes_stops(self, stop: tuple[str, ...]) -> bool:
+    @property
+    def _leaves_stops_in(self) -> bool:
         """vLLM holds every character back until it cannot be part of a stop string, unless it may leave the stop string
         in. Others do not know the field, and some refuse it."""
-        return bool(stop) and self._owner == "vllm"
+        return self._owner == "vllm"
 
     # ---- who is there ----------------------------------------------------------------------------------------------
 
