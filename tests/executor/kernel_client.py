@@ -90,6 +90,12 @@ class Client:
                 replied |= channel == "shell"
             return result
 
+    async def restarted(self) -> None:
+        """Until the gateway says that the kernel is being replaced."""
+        async with asyncio.timeout(10):
+            while (await self.receive())[3].get("execution_state") != "restarting":
+                pass
+
     async def post(self, action: str) -> int:
         async with self.http.post(f"http://sandbox/api/kernels/{self.kernel_id}/{action}") as response:
             return response.status
@@ -102,7 +108,7 @@ async def connect(sandbox: Sandbox) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
         async with http.get("http://sandbox/api/kernels") as response:
             [kernel] = await response.json()
-        url = f"http://sandbox/api/kernels/{kernel['id']}/channels?session_id=test"
+        url = f"http://sandbox/api/kernels/{kernel['id']}/channels?session_id={uuid.uuid4().hex}"
         async with http.ws_connect(url, protocols=[SUBPROTOCOL], max_msg_size=0) as ws:
             yield Client(ws, http, kernel["id"])
 

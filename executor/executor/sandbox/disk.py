@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
+import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from executor.sandbox.running import Running
 from executor.sandbox.workspace import DIRECTORY, Size, measure
 
+HOLD = Path(__file__).with_name("hold.py")
 LOOK_S = 2.0
 SHARE = 20  # a look may take one part in so many of a thread's time
 GRACE = 1.25
@@ -27,31 +27,35 @@ MIB = 1024**2
 async def guard(sandbox: Running, tree: Path) -> None:
     """Watches the workspace `tree` until cancelled."""
     directory = os.open(tree, DIRECTORY)
+    held = False
     try:
         while True:
             began = time.monotonic()
             size = await asyncio.to_thread(measure, directory)
-            act(sandbox, size)
+            sandbox.workspace_used = size.used
+            if words := beyond_help(size, sandbox.limits.workspace):
+                sandbox.end(words)
+            full = size.used > sandbox.limits.workspace
+            if full or held:
+                await hold(sandbox, 0 if full else sandbox.limits.file_size)
+            held = full
             await asyncio.sleep(max(LOOK_S, SHARE * (time.monotonic() - began)))
     finally:
         os.close(directory)
 
 
-def act(sandbox: Running, size: Size) -> None:
-    limit = sandbox.limits.workspace
-    sandbox.workspace_used = size.used
+def beyond_help(size: Size, limit: int) -> str:
+    """Why the sandbox has to end; empty when it has not."""
     if size.used > limit * GRACE:
-        sandbox.end(f"its workspace grew to {size.used // MIB} MiB; {limit // MIB} MiB are allowed")
-    elif size.entries > MOST_ENTRIES or size.too_deep:
-        sandbox.end(f"its workspace has too many files or too deep directories ({size.entries} names)")
-    else:
-        allow_files(sandbox, 0 if size.used > limit else sandbox.limits.file_size)
+        return f"its workspace grew to {size.used // MIB} MiB; {limit // MIB} MiB are allowed"
+    if size.entries > MOST_ENTRIES or size.too_deep:
+        return f"its workspace has too many files or too deep directories ({size.entries} names)"
+    return ""
 
 
-def allow_files(sandbox: Running, length: int) -> None:
-    """Sets how long the tenant's processes may make a file. Only the soft limit: the hard one could not be given back."""
-    for pid in sandbox.tenant_pids():
-        with suppress(ProcessLookupError, PermissionError, ValueError):
-            soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-            if soft != length:
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (length, hard))
+async def hold(sandbox: Running, length: int) -> None:
+    """Sets how long the tenant's processes may make a file; again at every look, for those that are new."""
+    uid = "-" if sandbox.uid is None else str(sandbox.uid)
+    pids = [str(pid) for pid in sandbox.tenant_pids()]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(HOLD), uid, str(length), *pids)
+    await process.wait()

@@ -39,10 +39,14 @@ class Kit:
 async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -> Running:
     """A sandbox whose gateway answers. `tree` is its workspace, owned by `uid`. Raises SandboxUnavailable, with nothing
     left behind."""
+    laying_out = asyncio.create_task(asyncio.to_thread(lay_out, kit, id, limits, uid))
     try:
-        sandbox, listener = await asyncio.to_thread(lay_out, kit, id, limits, uid)
+        sandbox, listener = await asyncio.shield(laying_out)
     except OSError as error:
         raise SandboxUnavailable(f"The sandbox's directory or cgroup cannot be made: {error}.") from error
+    except asyncio.CancelledError:
+        await undo(laying_out)  # the thread cannot be stopped
+        raise
     try:
         with listener:
             await start(kit, sandbox, listener, tree)
@@ -51,6 +55,14 @@ async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -
         await sandbox.kill()
         raise
     return sandbox
+
+
+async def undo(laying_out: asyncio.Task[tuple[Running, socket.socket]]) -> None:
+    await asyncio.wait({laying_out})
+    if laying_out.exception() is None:
+        sandbox, listener = laying_out.result()
+        listener.close()
+        await sandbox.kill()
 
 
 def lay_out(kit: Kit, id: str, limits: Limits, uid: int | None) -> tuple[Running, socket.socket]:
@@ -105,10 +117,11 @@ async def start(kit: Kit, sandbox: Running, listener: socket.socket, tree: Path)
         os.close(tell)
         os.close(rules)
     sandbox.attach(process)
+    info = asyncio.create_task(asyncio.to_thread(init_pid, told))
     left.write(sandbox.directory, kit.place, left.group_name(kit.run_dir, sandbox.id), process.pid)
     with suppress(BrokenPipeError, ConnectionResetError):  # it failed; `first_answer` says how
         await send_settings(process, sandbox, listener.fileno())
-    pid = await asyncio.to_thread(init_pid, told)
+    pid = await info
     if pid is not None:
         sandbox.attach_init(pid)
 

@@ -93,6 +93,7 @@ class Running:
     async def wait(self) -> str:
         assert self._process is not None
         code = await self._process.wait()
+        await asyncio.wait(self._tasks[:1], timeout=1.0)  # for its last words
         if self._cause:
             return self._cause
         ended = f"signal {-code}" if code < 0 else f"status {code}"
