@@ -38,7 +38,7 @@ export class BlockReader {
   }
 
   private grown(source: string): Block[] {
-    const tokens = visible(lex(source.slice(this.settledLength)));
+    const tokens = heldTogether(visible(lex(source.slice(this.settledLength))));
     const last = tokens.pop();
     for (const { token, raw } of tokens) this.settle(token, raw);
     if (!last) return [...this.settled];
@@ -61,6 +61,18 @@ export class BlockReader {
   }
 }
 
+/** A formula that has begun and, as far as it goes, has no blank line: its end may still come. */
+const OPEN_FORMULA = /^ {0,3}(?:\$\$|\\\[)(?:(?!\n[ \t]*\n)[^])*$/;
+
+/** Until a formula is closed, its lines look like prose and lists; they stay one block, shown as it is written. */
+function heldTogether(tokens: { token: Token; raw: string }[]): { token: Token; raw: string }[] {
+  const rest = tokens.map(({ raw }) => raw);
+  const from = tokens.findIndex(({ token }, at) => token.type === "paragraph" && OPEN_FORMULA.test(rest.slice(at).join("")));
+  if (from < 0) return tokens;
+  const raw = rest.slice(from).join("");
+  return [...tokens.slice(0, from), { token: { type: "text", raw, text: raw }, raw }];
+}
+
 /** Tokens without the blank ones, whose text goes to the block before (or, at the start, after) them. */
 function visible(tokens: Token[]): { token: Token; raw: string }[] {
   const found: { token: Token; raw: string }[] = [];
@@ -78,6 +90,6 @@ function visible(tokens: Token[]): { token: Token; raw: string }[] {
 
 /** The last block as it will probably look: emphasis that is still open is shown as emphasis. */
 function mended({ token, raw }: { token: Token; raw: string }): Token {
-  const whole = token.type === "code" ? raw : mend(raw);
+  const whole = token.type === "code" || token.type === "text" ? raw : mend(raw);
   return whole === raw ? token : (visible(lex(whole)).at(-1)?.token ?? token);
 }
