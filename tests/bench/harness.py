@@ -228,23 +228,20 @@ class Socket:
 class Chat:
     """One conversation of the product over a raw websocket."""
 
-    def __init__(self, socket: Socket, conversation: str) -> None:
+    def __init__(self, socket: Socket, conversation: str, served: Served) -> None:
         self.socket = socket
         self.conversation = conversation
+        self._served = served
 
     @classmethod
     async def open(cls, served: Served) -> Self:
         """A new conversation, subscribed."""
-        conversation, cookies = uuid.uuid4().hex, {"codeact_session": token_of(served)}
-        page = f"{served.url}/api/conversations/{conversation}"
-        async with aiohttp.ClientSession(cookies=cookies, cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
-            await http.put(page, json={}, raise_for_status=True)
-            async with http.get(page, raise_for_status=True) as answer:
-                cursor = (await answer.json())["cursor"]
+        conversation = uuid.uuid4().hex
+        cursor = (await page(served, conversation, create=True))["cursor"]
         socket = await Socket.connect(served.url, token_of(served))
         socket.send(type="subscribe", conversation=conversation, cursor=cursor)
         await socket.until(b'"type":"subscribed"')
-        return cls(socket, conversation)
+        return cls(socket, conversation, served)
 
     def say(self, text: str) -> None:
         self.socket.send(type="message.send", conversation=self.conversation, turn=uuid.uuid4().hex, text=text)
@@ -253,5 +250,25 @@ class Chat:
         """The frame that closes the turn."""
         return await self.socket.until(b'"type":"turn.closed"', b'"type":"refused"')
 
+    async def warm(self) -> None:
+        """Take one turn, then wait until the sandbox that it called for is ready and the machine its own again."""
+        self.say("warm up")
+        await self.closed()
+        async with asyncio.timeout(60):
+            while (await page(self._served, self.conversation))["kernel"]["state"] != "idle":
+                await asyncio.sleep(0.2)
+
     def close(self) -> None:
         self.socket.close()
+
+
+async def page(served: Served, conversation: str, *, create: bool = False) -> dict[str, Any]:
+    """The conversation as a browser loads it."""
+    url = f"{served.url}/api/conversations/{conversation}"
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookies={"codeact_session": token_of(served)}, cookie_jar=jar) as http:
+        if create:
+            await http.put(url, json={}, raise_for_status=True)
+        async with http.get(url, raise_for_status=True) as answer:
+            found: dict[str, Any] = await answer.json()
+            return found

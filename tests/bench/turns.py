@@ -81,6 +81,7 @@ async def _measure(kernel: Any) -> None:
         product(url, CODEACT_MODEL_CONTEXT_TOKENS="1000000") as served,
     ):
         model, chat = await Direct.connect(url), await Chat.open(served)
+        await chat.warm()
         loop = BareLoop(model, kernel)
         ours: list[float] = []
         bare: list[float] = []
