@@ -31,6 +31,8 @@ CONTINUE = "Continue."
 LEFT_OUT = "[Earlier parts of this conversation were left out, as they no longer fit.]"
 BYTES_PER_TOKEN = 3
 """An estimate on the safe side, for what the model server has not counted yet."""
+MIN_ROOM = 600
+"""Bytes of the conversation that are sent in any case, however small the context."""
 MESSAGE_BYTES = 12
 """What a message costs beyond its text: role and marks."""
 
@@ -46,6 +48,7 @@ class Transcript:
         self._questions: list[int] = []  # which of them hold a text of the user
         self._fixed = _size(self._system) + sum(len(json.dumps(tool)) for tool in profile.tools)
         self._bytes = self._fixed
+        self._room = max(self._budget * BYTES_PER_TOKEN - self._fixed, MIN_ROOM)
         self._counted = (0, 0)  # tokens and bytes of the last request that the server has counted
         self._waiting: StepClosed | None = None  # a message of the model of which nothing has come yet
         self._noted = False  # the last message says that the turn ended early
@@ -94,14 +97,14 @@ class Transcript:
     def _cell_closed(self, cell: CellClosed) -> None:
         step, self._waiting = self._waiting, None
         if step is not None:
-            limit = min(OUTPUT_LIMIT, self._budget * BYTES_PER_TOKEN // 4)
+            limit = min(OUTPUT_LIMIT, self._room // 4)
             self._append(self._profile.observation(observation(cell, limit), step))
             self._fit()
 
     def _turn_closed(self, outcome: TurnOutcome) -> None:
         step, self._waiting = self._waiting, None
         unanswered = bool(self._questions) and self._questions[-1] == len(self._messages) - 1
-        if outcome is TurnOutcome.ANSWERED or not (step or unanswered):
+        if step is None and (outcome is TurnOutcome.ANSWERED or not unanswered):
             return
         note = ended(step, outcome)
         if note:
@@ -124,20 +127,32 @@ class Transcript:
         self._bytes += _size(message)
 
     def _clipped(self, text: str) -> str:
-        """A text that would fill more than half of what fits, shortened."""
-        size, most = len(text.encode()), self._budget * BYTES_PER_TOKEN // 2
+        """A text that would fill more than half of the room, shortened."""
+        size, most = len(text.encode()), self._room // 2
         return text if size <= most else clip(text, len(text) * most // size)
 
     # ---- fitting in --------------------------------------------------------------------------------------------------
 
     def _fit(self) -> None:
-        """Leave out the oldest turns if the next request would not fit; then, if need be, this turn's oldest steps."""
-        if self._tokens() <= self._budget:
-            return
-        self._leave_out(0, [index for index in self._questions if index > 0])
+        """If the next request would not fit, leave out the oldest turns; then, if need be, this turn's oldest steps; and
+        then clip what is longest."""
+        if self._tokens() > self._budget:
+            self._leave_out(0, [index for index in self._questions if index > 0])
         if self._tokens() > self._budget:
             steps = [index for index, message in enumerate(self._messages) if message["role"] == "assistant"]
             self._leave_out(1, steps[1:])
+        if self._tokens() > self._budget:
+            self._clip_longest()
+
+    def _clip_longest(self) -> None:
+        sizes = [0 if "tool_calls" in message else _size(message) for message in self._messages]
+        longest = sizes.index(max(sizes))
+        message = self._messages[longest]
+        size = sizes[longest]
+        excess = (self._tokens() - self._budget) * BYTES_PER_TOKEN + len(LEFT_OUT)
+        text = message["content"]
+        self._messages[longest] = {**message, "content": clip(text, max(len(text) * (size - excess) // size, 200))}
+        self._bytes += _size(self._messages[longest]) - size
 
     def _tokens(self) -> int:
         tokens, size = self._counted
