@@ -137,6 +137,7 @@ async def embedded_model(settings: Settings, tell: Tell) -> AsyncIterator[Settin
                     "model_url": child.url,
                     "model_api_key": child.key,
                     "model_name": DEFAULT.name,
+                    "model_prefill": True,
                     "model_context_tokens": min(settings.model_context_tokens, DEFAULT.context),
                 }
             )
