@@ -19,8 +19,8 @@ NOTHING = "[The code ran without output.]"
 IMAGE = "[An image is shown to the user.]"
 FRESH = "[The sandbox was started anew: variables of earlier cells are gone; files are kept.]"
 FABRICATED = "[Nothing has run: outputs are not yours to write. To see one, write the code that prints it. {remind}]"
-CUT_OFF = "[Your message reached its length limit before the code was complete, so it was NOT run. Write it shorter, \
-in several steps if need be. {remind}]"
+CUT_OFF = "[The code was cut off before it was complete (a message may only have so many tokens), so it was NOT run. \
+Write it shorter, in several steps if need be. {remind}]"
 UNREADABLE = "[{error}]"
 
 
