@@ -447,9 +447,9 @@ def _stream(events: list[ev.Event]) -> str:
 
 
 def _joins(name: str, events: list[ev.Event]) -> list[dict[str, object]]:
-    """Every third place in the stream, as one at which somebody joins."""
+    """Every place in the stream, as one at which somebody joins."""
     joins: list[dict[str, object]] = []
-    for after in range(1, len(events), 3):
+    for after in range(1, len(events)):
         seen = fold(events[:after])
         live = next((live for turn in seen.turns if (live := live_of(seen, turn.turn))), None)
         joins.append(

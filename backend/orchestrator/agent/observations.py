@@ -70,9 +70,9 @@ def ended(step: StepClosed | None, outcome: TurnOutcome) -> str:
             return f"[The turn ended {what}.]"
 
 
-def result_key(cell: CellClosed) -> tuple[object, ...]:
-    """Equal for cells with the same outcome. Tracebacks are left out: they hold the number of the run."""
-    return (cell.outcome, *(_fact(output) for output in cell.outputs))
+def result_key(outcome: CellOutcome, outputs: Sequence[Output]) -> tuple[object, ...]:
+    """Equal for cells that came out the same. Tracebacks are left out: they hold the number of the run."""
+    return (outcome, *(_fact(output) for output in outputs))
 
 
 def _fact(output: Output) -> object:

@@ -180,7 +180,8 @@ class Transcript:
 def repeats(events: Sequence[DurableEvent]) -> int:
     """How many times in a row the last cell of these events ran, the same code with the same result; 0 without cells."""
     codes = {event.code.cell: event.code.code.strip() for event in events if isinstance(event, StepClosed) and event.code}
-    runs = [(codes.get(event.cell), result_key(event)) for event in events if isinstance(event, CellClosed)]
+    cells = [event for event in events if isinstance(event, CellClosed)]
+    runs = [(codes.get(cell.cell), result_key(cell.outcome, cell.outputs)) for cell in cells]
     return sum(1 for _ in takewhile(lambda run: run == runs[-1], reversed(runs)))
 
 
