@@ -52,7 +52,7 @@ class Channel:
         self._count = 0
         self._answering = False  # the kernel has answered since it was last started
         self._seen = 0.0
-        self._past: dict[str, None] = {}  # ids of cells that have ended, oldest first
+        self._past: dict[str, None] = {}  # ids of the last cells, oldest first
         self._late: list[tuple[jupyter.Output, int]] = []
         self._late_size = 0
         self._late_dropped = 0
@@ -116,6 +116,9 @@ class Channel:
         id = self._new_id()
         cell = Cell(id, outbox, lambda: self._probe(cell))
         self._cell, self.fresh = cell, False
+        self._past[id] = None
+        if len(self._past) > PAST:
+            del self._past[next(iter(self._past))]
         self._hand_over_late(outbox)
         cell.ended.add_done_callback(lambda _: self._done(cell))
         if self.lost:
@@ -161,7 +164,7 @@ class Channel:
             self.give_up()
 
     def _on_message(self, message: Message) -> None:
-        cell = self._cell
+        cell = self._running
         if cell is not None and message.parent == cell.id:
             cell.feed(message)
         elif message.kind == "status" and message.channel == "iopub" and not message.parent:
@@ -170,6 +173,10 @@ class Channel:
             self._on_answer(message)
         elif message.channel == "iopub" and message.parent in self._past:
             self._on_late(message)
+
+    @property
+    def _running(self) -> Cell | None:
+        return self._cell if self._cell is not None and not self._cell.ended.done() else None
 
     def _on_notice(self, state: object) -> None:
         """The gateway speaks of the kernel's process."""
@@ -189,8 +196,8 @@ class Channel:
         if event is None:
             return
         size = jupyter.size_of(event, message)
-        if self._cell is not None:
-            self._cell.outbox.offer(event, size)
+        if (cell := self._running) is not None:
+            cell.outbox.offer(event, size)
         elif self._late_size + size + 256 > LATE_LIMIT:
             self._late_dropped += size
         else:
@@ -261,9 +268,6 @@ class Channel:
     def _done(self, cell: Cell) -> None:
         if self._cell is cell:
             self._cell = None
-        self._past[cell.id] = None
-        if len(self._past) > PAST:
-            del self._past[next(iter(self._past))]
         if self._monitor is not None:
             self._monitor.cancel()
 

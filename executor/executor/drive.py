@@ -40,7 +40,7 @@ class Run:
     files_kept: bool = True
 
     def stop(self, reason: str = "", files_kept: bool = True) -> None:
-        """A `reason` says that the sandbox goes away with the cell."""
+        """A `reason` (as after "because") says that the sandbox goes away with the cell."""
         if not self.stopped.done():
             self.reason, self.files_kept = reason, files_kept
             self.stopped.set_result(None)
@@ -144,8 +144,7 @@ async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, kills: int 
     forced = await _stop(slot, channel, cell)
     if cell.ended.result() is not Ending.REPLIED and not forced:
         return _by_itself(slot, cell, run, kills)
-    text = run.reason or words.ended(outcome, not forced, slot.limits.memory, run.timeout_s)
-    return _End(outcome, not forced, text, _count(cell))
+    return _End(outcome, not forced, words.ended(outcome, not forced, slot.limits.memory, run.timeout_s), _count(cell))
 
 
 async def _stop(slot: Slot, channel: Channel, cell: Cell) -> bool:
@@ -176,7 +175,7 @@ def _by_itself(slot: Slot, cell: Cell, run: Run, kills: int | None) -> _End:
     if ending is Ending.REPLIED:
         outcome, kept = _replied(cell), True
     elif run.reason:
-        return _End(Outcome.INTERRUPTED, False, run.reason)
+        return _End(Outcome.INTERRUPTED, False, words.taken_away(run.reason, True, run.files_kept))
     else:
         outcome, kept = _died(slot, ending, kills), False
         if ending is Ending.DIED and not cell.begun.done():
@@ -217,7 +216,8 @@ async def _changed(slot: Slot) -> list[FileChange]:
 
 
 def _not_run(run: Run) -> Closed:
-    return _closed(Outcome.INTERRUPTED, not run.reason, run.reason or words.STOPPED_BEFORE)
+    text = words.taken_away(run.reason, False, run.files_kept) if run.reason else words.STOPPED_BEFORE
+    return _closed(Outcome.INTERRUPTED, not run.reason, text)
 
 
 def _closed(

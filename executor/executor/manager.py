@@ -55,7 +55,7 @@ class Manager:
         slot = self._slot(conversation)
         run = Run(code, timeout_s, Outbox(int(self._settings.output_mb * MB), TAIL))
         if self._closing:
-            run.stop(words.not_run(words.CLOSING))
+            run.stop(words.CLOSING)
         self._runs.setdefault(conversation, set()).add(run)
         self._spawn(self._drive(slot, run))
         try:
@@ -107,7 +107,7 @@ class Manager:
         self._closing = True
         if self._culler is not None:
             self._culler.cancel()
-        await asyncio.gather(*(self._end(slot, words.not_run(words.CLOSING)) for slot in self._slots.values()))
+        await asyncio.gather(*(self._end(slot, words.CLOSING) for slot in self._slots.values()))
         while self._tasks:
             await asyncio.wait(self._tasks)
 

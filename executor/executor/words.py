@@ -35,10 +35,18 @@ def not_run(reason: str) -> str:
     return f"The code did not run: {reason}"
 
 
+def taken_away(cause: str, ran: bool, files_kept: bool) -> str:
+    """Words for a cell whose sandbox was ended from outside. `ran`: whether the code had begun."""
+    if not ran:
+        return f"The code did not run, because {cause}."
+    return f"Stopped, because {cause}. {GONE if files_kept else ALL_GONE}"
+
+
 STOPPED_BEFORE = "Stopped before the code ran. Nothing was changed."
-RESTARTED = f"Stopped, because Python was restarted. {GONE}"
-REMOVED = "The conversation's sandbox was removed. Variables and files are gone."
-CLOSING = "the executor is shutting down."
+ALL_GONE = "Variables and files are gone."
+RESTARTED = "Python was restarted"
+REMOVED = "the conversation was removed"
+CLOSING = "the program is shutting down"
 
 
 def starting_too_long(timeout_s: float) -> str:
