@@ -9,17 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from executor.sandbox.base import Limits, Usage
 
 PREFIX = "codeact"
 PERIOD_US = 100_000
+JOIN = 'for procs; do echo 0 > "$procs" || exit 1; done'
+# Not there where the kernel does not account swap, or the cpu controller is not handed on.
+OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.swappiness", "cpu.max")
 CONTROLLERS = ("memory", "pids", "cpu")
-MIB = 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,8 @@ class Group:
 
     def _limit(self, limits: Limits) -> None:
         for (controller, file), value in (v2_limits if self.version == 2 else v1_limits)(limits).items():
-            if controller not in self.paths:
-                continue
-            with suppress(FileNotFoundError):  # memory.swap and memsw are there only where the kernel accounts swap
-                (self.paths[controller] / file).write_text(value)
+            if controller in self.paths:
+                write(self.paths[controller] / file, value)
 
     def procs_files(self) -> list[str]:
         """The files a process writes "0" to, to join."""
@@ -104,6 +106,17 @@ def gone_within(paths: list[Path], seconds: float) -> bool:
             kill(path)
         time.sleep(0.005)
     return True
+
+
+def write(path: Path, value: str) -> None:
+    """Raises OSError when the file is not there, unless it is one of OPTIONAL. Never creates it: the kernel calls that a
+    lack of permission."""
+    try:
+        with path.open("r+") as file:
+            file.write(value)
+    except FileNotFoundError:
+        if path.name not in OPTIONAL:
+            raise
 
 
 def v2_limits(limits: Limits) -> dict[tuple[str, str], str]:
@@ -155,28 +168,38 @@ def field(directory: Path | None, file: str, name: str) -> int | None:
     return None
 
 
-def mounts(text: str) -> dict[str, Path]:
-    """From /proc/self/mountinfo: version 1 controllers and their mount points; version 2 under the name "all"."""
-    found: dict[str, Path] = {}
+class Mount(NamedTuple):
+    """`root` is the cgroup, by its path in /proc/self/cgroup, that is seen at `point`."""
+
+    point: Path
+    root: str
+
+
+def mounts(text: str) -> dict[str, Mount]:
+    """From /proc/self/mountinfo: version 1 controllers and where they are mounted; version 2 under the name "all"."""
+    found: dict[str, Mount] = {}
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
-        point = Path(before.split(" ")[4])
-        if kind == "cgroup2":
-            found["all"] = point
-        elif kind == "cgroup":
-            found.update((name, point) for name in options.rsplit(" ", 1)[-1].split(","))
+        root, point = before.split(" ")[3:5]
+        names = ["all"] if kind == "cgroup2" else options.rsplit(" ", 1)[-1].split(",") if kind == "cgroup" else []
+        found.update((name, Mount(Path(point), root)) for name in names)
     return found
 
 
 def own(text: str) -> dict[str, str]:
-    """From /proc/self/cgroup: the own path below each controller's mount; version 2 under the name "all"."""
+    """From /proc/self/cgroup: the own cgroup of each controller; version 2 under the name "all"."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
-        for name in controllers.split(",") if controllers else ("all",):
-            found[name] = path.lstrip("/")
+        found.update((name, path) for name in (controllers.split(",") if controllers else ["all"]))
     return found
+
+
+def here(name: str, points: dict[str, Mount], paths: dict[str, str]) -> Path:
+    """The directory of the own cgroup."""
+    mount = points[name]
+    return mount.point / paths.get(name, "/").removeprefix(mount.root).lstrip("/")
 
 
 def find(proc: Path = Path("/proc/self")) -> Place | None:
@@ -188,25 +211,24 @@ def find(proc: Path = Path("/proc/self")) -> Place | None:
     return find_v2(points, paths) or find_v1(points, paths)
 
 
-def find_v1(points: dict[str, Path], paths: dict[str, str]) -> Place | None:
-    parents: dict[str, Path] = {name: points[name] / paths.get(name, "") for name in CONTROLLERS if name in points}
+def find_v1(points: dict[str, Mount], paths: dict[str, str]) -> Place | None:
+    parents: dict[str, Path] = {name: here(name, points, paths) for name in CONTROLLERS if name in points}
     usable = {name: parent for name, parent in parents.items() if os.access(parent, os.W_OK)}
     place = Place(1, usable)
     return place if "memory" in usable and works(place) else None
 
 
-def find_v2(points: dict[str, Path], paths: dict[str, str]) -> Place | None:
+def find_v2(points: dict[str, Mount], paths: dict[str, str]) -> Place | None:
     """The nearest directory, from the own cgroup upwards, that hands the controllers on."""
     if "all" not in points:
         return None
-    root, here = points["all"], points["all"] / paths.get("all", "")
-    for parent in (here, *here.parents):
-        if not parent.is_relative_to(root):
+    start = here("all", points, paths)
+    for parent in (start, *start.parents):
+        if not parent.is_relative_to(points["all"].point):
             break
-        if os.access(parent, os.W_OK) and hands_on(parent):
-            place = Place(2, {"all": parent})
-            if works(place):
-                return place
+        place = Place(2, {"all": parent})
+        if os.access(parent, os.W_OK) and hands_on(parent) and works(place):
+            return place
     return None
 
 
@@ -223,8 +245,10 @@ def hands_on(parent: Path) -> bool:
 
 
 def works(place: Place) -> bool:
-    """Makes a group and removes it again."""
+    """Makes a group, has a process join it, and removes it again."""
     try:
-        return Group(place, f"probe-{os.getpid()}", Limits()).remove()
+        group = Group(place, f"probe-{os.getpid()}", Limits())
     except OSError:
         return False
+    joined = subprocess.run(["/bin/sh", "-c", JOIN, "join", *group.procs_files()], stderr=subprocess.DEVNULL, check=False)
+    return group.remove(1.0) and joined.returncode == 0

@@ -59,9 +59,14 @@ def started(pid: int) -> str | None:
 def sweep(run_dir: Path) -> None:
     """Clears away every sandbox named in `run_dir`. Call it with the lock held and before making any. Blocks."""
     for directory in [path for path in run_dir.iterdir() if path.is_dir() and path.name != "etc"]:
-        with suppress(OSError, ValueError):
-            clear(json.loads((directory / IDENTITY).read_text()))
-        shutil.rmtree(directory, ignore_errors=True)
+        remove(directory)
+
+
+def remove(directory: Path) -> None:
+    """Ends what `directory` says belongs to it, and removes it. Blocks."""
+    with suppress(OSError, ValueError):
+        clear(json.loads((directory / IDENTITY).read_text()))
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def clear(identity: dict[str, object]) -> None:

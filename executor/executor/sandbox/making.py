@@ -72,11 +72,15 @@ def lay_out(kit: Kit, id: str, limits: Limits, uid: int | None) -> tuple[Running
         directory.mkdir(mode=0o700)
     except FileExistsError:
         raise SandboxUnavailable(f"A sandbox {id} is there already.") from None
-    name = left.group_name(kit.run_dir, id)
-    left.write(directory, kit.place, name)
-    group = cgroups.Group(kit.place, name, limits) if kit.place else None
-    listener = listen(directory)
-    return Running(id, directory, secrets.token_urlsafe(32), limits, group, uid), listener
+    try:
+        name = left.group_name(kit.run_dir, id)
+        left.write(directory, kit.place, name)
+        group = cgroups.Group(kit.place, name, limits) if kit.place else None
+        listener = listen(directory)
+        return Running(id, directory, secrets.token_urlsafe(32), limits, group, uid), listener
+    except OSError:
+        left.remove(directory)
+        raise
 
 
 def listen(directory: Path) -> socket.socket:

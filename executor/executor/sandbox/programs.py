@@ -65,5 +65,11 @@ async def ask_python(path: Path) -> Python:
         raise SandboxUnavailable(NO_PYTHON.format(path=path))
     prefix, base, executable = json.loads(output)
     # The venv by its own name, too: the path the interpreter is called by must lead to it inside.
-    needs = {path.parent.parent, Path(prefix), Path(base), Path(executable).parent.parent}
-    return Python(path, tuple(sorted(needs)))
+    homes = {path.parent.parent, Path(prefix), Path(base), Path(executable).parent.parent}
+    return Python(path, tuple(sorted(part for home in homes for part in parts(home))))
+
+
+def parts(home: Path) -> list[Path]:
+    """What an interpreter installed in `home` needs of it: all, unless others live there, too."""
+    shared = home in (Path("/usr"), Path("/usr/local"))
+    return [home / "bin", home / "lib"] if shared else [home]
