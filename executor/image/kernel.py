@@ -77,6 +77,7 @@ def lay_out_fonts() -> None:
 
 
 def main() -> None:
+    sys.path.remove(str(Path(__file__).parent))  # a cell's `import app` means the tenant's
     lay_out_fonts()
     limit(int(sys.argv.pop(1)))
     app = App.instance(config=config())

@@ -31,9 +31,12 @@ class OneSpec(KernelSpecManager):
 
 
 class Restarter(AsyncIOLoopKernelRestarter):
-    """Restarts on the same sockets: the websocket's ZMQ connections then find the new kernel by themselves."""
+    """Restarts on the same sockets: the websocket's ZMQ connections then find the new kernel by themselves. Gives up on a
+    kernel that dies while it starts, five times over; one that has run for a second or two may die as often as it likes."""
 
     random_ports_until_alive = False
+    time_to_dead = 1.0
+    stable_start_time = 1.0
 
 
 class Kernel(AsyncIOLoopKernelManager):

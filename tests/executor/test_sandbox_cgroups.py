@@ -10,7 +10,8 @@ from executor.sandbox import cgroups
 from executor.sandbox.advice import advise
 from executor.sandbox.base import Limits
 from executor.sandbox.bubblewrap import Bubblewrap
-from executor.sandbox.cgroups import Group, Place, here, mounts, own
+from executor.sandbox.cgroups import Group, Place
+from executor.sandbox.place import hands_on, here, mounts, own
 from tests.executor.kernel_client import run
 
 SYSTEMD = (
@@ -76,8 +77,8 @@ def test_version_2_counters_are_read(tmp_path: Path) -> None:
 
 def test_controllers_are_handed_on_where_that_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    assert cgroups.hands_on(tmp_path)
-    assert not cgroups.hands_on(tmp_path / "missing")
+    assert hands_on(tmp_path)
+    assert not hands_on(tmp_path / "missing")
 
 
 @pytest.mark.sandbox

@@ -24,6 +24,21 @@ async def test_a_kernel_that_dies_is_announced_at_once_and_replaced(sandbox: Run
             assert (await client.run("print('x' in globals())", 20)).stdout == "False\n"
 
 
+async def test_a_kernel_may_die_as_often_as_it_likes(sandbox: Running) -> None:
+    async with connect(sandbox) as client:
+        for number in range(8):
+            assert (await client.run(f"print({number}); import time; time.sleep(2.5)", 20)).stdout == f"{number}\n"
+            assert (await client.run("import os; os._exit(1)", 10)).error == "restarting"
+
+
+async def test_only_the_tenants_own_modules_are_found(sandbox: Running) -> None:
+    async with connect(sandbox) as client:
+        for name in ("app", "gateway", "kernel", "manager", "relay", "prepare"):
+            assert "ModuleNotFoundError" in (await client.run(f"import {name}")).error
+        await client.run("open('app.py', 'w').write('x = 7')")
+        assert (await client.run("import app; print(app.x)")).stdout == "7\n"
+
+
 async def test_what_a_dead_kernel_started_dies_with_it(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.run("import subprocess; subprocess.Popen(['setsid', 'sleep', '4321'])")

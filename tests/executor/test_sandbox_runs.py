@@ -1,4 +1,8 @@
-"""A sandbox runs Python."""
+"""A sandbox runs Python, and starts cheaply."""
+
+from pathlib import Path
+
+import pytest
 
 from executor.sandbox.running import Running
 from tests.executor.kernel_client import connect, run
@@ -12,3 +16,17 @@ async def test_variables_last_from_cell_to_cell(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.run("x = 5")
         assert (await client.run("print(x)")).stdout == "5\n"
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+@pytest.mark.sandbox
+async def test_t30_gateway_and_kernel_start_within_their_budget(sandbox: Running) -> None:
+    """One careless import costs a second: see what rfc3987-syntax did to the stock gateway."""
+    await run(sandbox, "1")
+    gateway, [kernel] = sandbox.gateway_pid(), sandbox.tenant_pids()
+    assert gateway is not None
+    assert cpu_seconds(gateway) <= 0.9 and cpu_seconds(kernel) <= 1.3

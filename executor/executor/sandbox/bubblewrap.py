@@ -13,7 +13,7 @@ import re
 import secrets
 from pathlib import Path
 
-from executor.sandbox import cgroups, etc, left, seccomp
+from executor.sandbox import etc, left, place, seccomp
 from executor.sandbox import workspace as workspaces
 from executor.sandbox.base import Limits, SandboxUnavailable
 from executor.sandbox.disk import guard
@@ -37,7 +37,7 @@ class Bubblewrap:
     def __init__(self, run_dir: Path, python: Path) -> None:
         self.run_dir = run_dir.absolute()
         self.python = python.absolute()
-        self.place = cgroups.find()
+        self.place = place.find()
         self._uids: set[int] = set()
         self._running: set[Running] = set()
         self._kit: asyncio.Task[Kit] | None = None
