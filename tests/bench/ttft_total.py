@@ -3,6 +3,7 @@ itself over a connection of the same make. Everything is in it: the websocket, w
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from tests.bench.harness import Chat, Direct, child, middle, product, report
@@ -42,6 +43,7 @@ async def measure() -> None:
         directs, totals = [], []
         for n in range(WARM_UP + ROUNDS):
             direct, total = await direct_ms(model), await total_ms(chat)
+            await asyncio.sleep(0.02)  # nobody types faster; what a turn does after its end is not the next one's start
             if n >= WARM_UP:
                 directs.append(direct)
                 totals.append(total)
