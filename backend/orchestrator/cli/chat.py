@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 def run(settings: Settings, url: str | None, conversation: str | None, question: str | None) -> int:
     """The exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows a question mark
     try:
         if question == "-":
             question = sys.stdin.read()
