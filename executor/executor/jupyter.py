@@ -24,6 +24,8 @@ MAX_NESTING = 48  # of JSON inside a mime bundle; pydantic and browsers give up 
 MAX_MIME_TYPES = 64
 MAX_ERROR_CHARS = 256 * 1024  # of one traceback
 MAX_LEFT_OUT = 2**40
+MAX_VALUES = 500_000  # in the JSON of one message other than text
+LARGE = 512 * 1024  # bytes of content below which values are not counted
 VERSION = "5.4"
 
 Output = Stream | Display | Clear | Raised
@@ -65,7 +67,19 @@ def _decode_v1(frame: bytes) -> Message | None:
     if offsets[-1] > len(view) or any(a > b for a, b in pairwise(offsets)):
         return None
     channel, header, parent, metadata, content = (view[a:b] for a, b in pairwise(offsets[:6]))
-    return _message(str(channel, "ascii"), loads(header), loads(parent), loads(metadata), loads(content), len(frame))
+    about = loads(header)
+    if len(content) > LARGE and _crowded(bytes(content)) and not _is_text(about):
+        return _message(str(channel, "ascii"), about, loads(parent), {"left_out": len(frame)}, {}, len(frame))
+    return _message(str(channel, "ascii"), about, loads(parent), loads(metadata), loads(content), len(frame))
+
+
+def _crowded(content: bytes) -> bool:
+    """Whether JSON has so many values that as objects it would take many times its size. Looked at before it is parsed."""
+    return content.count(b",") + content.count(b"[") + content.count(b"{") > MAX_VALUES
+
+
+def _is_text(header: object) -> bool:
+    return isinstance(header, dict) and header.get("msg_type") == "stream"
 
 
 def _decode_json(frame: str) -> Message | None:

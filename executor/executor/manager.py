@@ -96,8 +96,7 @@ class Manager:
     async def remove(self, conversation: str) -> None:
         """Sandbox and workspace are gone for good. What runs is stopped."""
         await self._end(self._slot(conversation), words.REMOVED, with_files=True)
-        if not self._runs.get(conversation):
-            self._slots.pop(conversation, None)
+        self._forget()
 
     async def check(self) -> Health:
         return await self._backend.check()
@@ -121,6 +120,13 @@ class Manager:
             log.info("removing the idle sandbox of conversation %s", slot.conversation)
         if idle:
             await asyncio.wait([slot.drop() for slot in idle])
+        self._forget()
+
+    def _forget(self) -> None:
+        """Slots without a sandbox hold nothing worth keeping."""
+        for slot in list(self._slots.values()):
+            if slot.forgettable and not self._runs.get(slot.conversation):
+                del self._slots[slot.conversation]
 
     async def _cull_for_ever(self) -> None:
         while True:
@@ -130,6 +136,8 @@ class Manager:
     async def _admit(self, newcomer: Slot) -> None:
         """Make room for one more sandbox, at the cost of the one that has been idle the longest."""
         async with self._admission:
+            if self._closing:
+                raise SandboxUnavailable(f"{words.CLOSING}.")
             if not self._swept:
                 await self._backend.sweep()
                 self._swept = True

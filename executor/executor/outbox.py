@@ -137,3 +137,26 @@ class Outbox:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class Late:
+    """Output that nobody can be given yet: at most `limit` bytes, the first to come."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._events: list[tuple[Output, int]] = []
+        self._size = 0
+        self._dropped = 0
+
+    def keep(self, event: Output, size: int) -> None:
+        if self._size + size + OVERHEAD > self._limit:
+            self._dropped += size
+            return
+        self._events.append((event, size))
+        self._size += size + OVERHEAD
+
+    def hand_over(self, outbox: Outbox) -> None:
+        for event, size in self._events:
+            outbox.offer(event, size)
+        outbox.leave_out(self._dropped)
+        self._events, self._size, self._dropped = [], 0, 0

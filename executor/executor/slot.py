@@ -69,6 +69,12 @@ class Slot:
         """The kernel, when it can take a cell right now."""
         return self._live.channel if self._live is not None and self._live.channel.usable else None
 
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing would be lost if a new slot took this one's place."""
+        going = any(task is not None and not task.done() for task in (self._making, self._dropping))
+        return self.state is KernelState.NONE and not going and not self.turn.locked()
+
     def ready(self) -> asyncio.Task[Channel] | Channel:
         """The kernel if it answers, else the task that makes it answer, shared by all who wait. The task raises
         SandboxUnavailable; abandoning it does not end it."""

@@ -191,7 +191,6 @@ async def test_a_socket_that_closes_ends_the_cell_at_once(tmp_path, before):
 
 
 async def test_a_gateway_that_falls_silent_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(channels, "SILENCE_S", 0.6)
     monkeypatch.setattr(channels, "PING_S", 0.1)
 
     async def stops(gateway: Gateway, id: str) -> None:
@@ -203,7 +202,6 @@ async def test_a_gateway_that_falls_silent_is_given_up(tmp_path, monkeypatch):
 
 
 async def test_a_busy_kernel_behind_a_live_gateway_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(channels, "SILENCE_S", 0.4)
     monkeypatch.setattr(channels, "PING_S", 0.1)
 
     async def works(gateway: Gateway, id: str) -> None:

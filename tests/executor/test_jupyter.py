@@ -104,6 +104,13 @@ def test_json_nested_too_deep_is_left_out_before_anything_chokes_on_it():
     assert got == Display(data={"text/plain": "1"})
 
 
+def test_json_that_would_swell_in_memory_is_left_out_unread():
+    message = decode(frame("display_data", {"data": {"application/json": [[]] * 1_000_000}}))
+    assert message is not None and message.content == {} and message.left_out == message.size > 4_000_000
+    csv = "1,2,3\n" * 500_000
+    assert shown("stream", {"name": "stdout", "text": csv}) == Stream(name="stdout", text=csv)
+
+
 def test_bytes_that_are_no_text_are_replaced():
     good = frame("stream", {"name": "stdout", "text": "abc"})
     message = decode(good.replace(b"abc", b"a\xffc"))
