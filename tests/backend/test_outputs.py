@@ -253,6 +253,12 @@ def test_what_the_executor_left_out_is_shown_in_its_place():
     assert [getattr(o, "text", getattr(o, "size", None)) for o in outputs] == ["a", 100, "b", 11, "c"]
 
 
+def test_a_gap_after_the_head_begins_the_tail_anew():
+    outputs = collect(out("a" * 9_000), out("b" * 10), out("c", gap=100), text_limit=10_000)
+    assert [getattr(o, "text", None) for o in outputs] == ["a" * (5_000 - 64), None, "c"]
+    assert outputs[1].size == 9_000 - (5_000 - 64) + 10 + 100
+
+
 EVENTS = st.one_of(
     st.builds(out, st.sampled_from(["a", "ab\n", "\rx", "\n", "", "\x1b[A", "é" * 30, "z" * 300, "\x1b["]),
               st.sampled_from(["stdout", "stderr"]), st.booleans(), st.sampled_from([0, 0, 0, 7])),
@@ -263,7 +269,7 @@ EVENTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(st.lists(EVENTS, max_size=30))
 def test_told_changes_add_up_to_the_outputs(events):
     outputs = collect(*events, text_limit=1_000, rich_limit=500)

@@ -270,11 +270,18 @@ class Collector:
         if first.rope:
             self._tell(head, first.rope.base, str(first.rope))
 
+    def _drop_tail(self) -> int:
+        """Let the tail begin anew: it is what follows the last gap. Returns the bytes let go."""
+        size = sum(text.rope.drop_front(len(text.rope)) for text in self._tail)
+        self._tail.clear()
+        self._tail_size = 0
+        return size
+
     def _gap(self, size: int) -> None:
         """The executor left something out just here."""
         self._current = None
         if self._cut is not None:
-            self._omit(self._cut, size)
+            self._omit(self._cut, size + self._drop_tail())
             return
         last = self._shown[-1] if self._shown else None
         mark = last if isinstance(last, _Omitted) else _Omitted(self._next())

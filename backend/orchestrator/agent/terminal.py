@@ -300,9 +300,9 @@ def _trailing(text: str) -> str:
 
 
 def _over(text: str, col: int, colour: str, run: str) -> str:
-    """`run` written over a row's text at a column inside it."""
+    """`run` written over a row's text at a column inside it. Colours set by what is overwritten go with it: whoever
+    redraws a coloured line sets its colours again."""
     cells = _cells(text)
-    kept = colour or cells[col][:-1]
     reaches_end = col + len(run) >= len(cells)
-    cells[col : col + len(run)] = [kept + run[0], *run[1:]]
+    cells[col : col + len(run)] = [colour + run[0], *run[1:]]
     return "".join(cells) + ("" if reaches_end else _trailing(text))
