@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from executor.sandbox import left
 from executor.sandbox.base import Limits, SandboxUnavailable
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.programs import default_python
@@ -90,6 +91,7 @@ async def test_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sand
 PARENT = """
 import asyncio, json, sys
 from pathlib import Path
+from executor.sandbox import left
 from executor.sandbox.base import Limits
 from executor.sandbox.bubblewrap import Bubblewrap
 
@@ -111,20 +113,38 @@ async def test_a_killed_executor_leaves_nothing_once_the_next_has_swept(tmp_path
         stdout=asyncio.subprocess.PIPE,
     )
     assert parent.stdout is not None
-    left = json.loads(await parent.stdout.readline())
+    alive = json.loads(await parent.stdout.readline())
     backend = Bubblewrap(run_dir, default_python())
     with pytest.raises(SandboxUnavailable, match="Another executor"):
         await backend.sweep()
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
-    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left["pids"]), 5)
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in alive["pids"]), 5)
     assert (run_dir / "orphan").is_dir()
     await backend.sweep()
     assert sorted(path.name for path in run_dir.iterdir()) == ["etc", "lock"]
-    assert not any(Path(path).exists() for path in left["groups"])
+    assert not any(Path(path).exists() for path in alive["groups"])
     sandbox = await backend.create("orphan", tmp_path / "ws", Limits())
     assert (await run(sandbox, "print('again')")).stdout == "again\n"
     await backend.close()
+
+
+async def test_an_abandoned_cgroup_is_swept_and_a_new_one_left_alone(
+    backend: Bubblewrap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend.place is None:
+        pytest.skip("no writable cgroups here")
+    parent = next(iter(backend.place.parents.values())) / f"test-{os.getpid()}"
+    path = parent / "codeact-abandoned"
+    path.mkdir(parents=True)
+    try:
+        left.remove_abandoned(parent)
+        assert path.is_dir()
+        monkeypatch.setattr(left, "ABANDONED_S", -1.0)
+        left.remove_abandoned(parent)
+        assert not path.exists()
+    finally:
+        parent.rmdir()
 
 
 async def test_a_creation_that_is_given_up_leaves_nothing(backend: Bubblewrap, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Bubblewrap:
 
     async def sweep(self) -> None:
         await self._prepared()
-        await asyncio.to_thread(left.sweep, self.run_dir)
+        await asyncio.to_thread(left.sweep, self.run_dir, self.place)
 
     async def close(self) -> None:
         """Ends every sandbox and gives the run directory up."""

@@ -18,7 +18,7 @@ from executor.sandbox.workspace import DIRECTORY, Size, measure
 
 HOLD = Path(__file__).with_name("hold.py")
 LOOK_S = 2.0
-SHARE = 20  # a look may take one part in so many of a thread's time
+SHARE = 20  # looking may take one part in so many of a core
 GRACE = 1.25
 MOST_ENTRIES = 300_000
 MIB = 1024**2
@@ -30,18 +30,22 @@ async def guard(sandbox: Running, tree: Path) -> None:
     held = False
     try:
         while True:
-            began = time.monotonic()
-            size = await asyncio.to_thread(measure, directory)
-            sandbox.workspace_used = size.used
+            size, spent = await asyncio.to_thread(look, directory)
             if words := beyond_help(size, sandbox.limits.workspace):
                 sandbox.end(words)
             full = size.used > sandbox.limits.workspace
             if full or held:
                 await hold(sandbox, 0 if full else sandbox.limits.file_size)
-            held = full
-            await asyncio.sleep(max(LOOK_S, SHARE * (time.monotonic() - began)))
+            held, sandbox.workspace_used = full, size.used
+            await asyncio.sleep(max(LOOK_S, SHARE * spent))
     finally:
         os.close(directory)
+
+
+def look(directory: int) -> tuple[Size, float]:
+    """The size, and the CPU seconds it took to find out."""
+    began = time.thread_time()
+    return measure(directory), time.thread_time() - began
 
 
 def beyond_help(size: Size, limit: int) -> str:

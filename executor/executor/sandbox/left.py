@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from executor.sandbox.cgroups import PREFIX, Place, gone_within
 IDENTITY = "sandbox.json"
 IN_USE = "Another executor is running with the run directory {path}. Stop it, or set another data directory."
 KILL_S = 5.0
+ABANDONED_S = 60.0
 
 
 def lock(run_dir: Path) -> int:
@@ -56,10 +58,21 @@ def started(pid: int) -> str | None:
     return None
 
 
-def sweep(run_dir: Path) -> None:
+def sweep(run_dir: Path, place: Place | None) -> None:
     """Clears away every sandbox named in `run_dir`. Call it with the lock held and before making any. Blocks."""
+    for parent in place.parents.values() if place else ():
+        remove_abandoned(parent)
     for directory in [path for path in run_dir.iterdir() if path.is_dir() and path.name != "etc"]:
         remove(directory)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Removes sandboxes' cgroups that have long been empty: of executors whose run directory is no more. (One that has only
+    just been made is empty for a moment, too.)"""
+    for path in parent.glob(f"{PREFIX}-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.rmdir()
 
 
 def remove(directory: Path) -> None:
