@@ -5,7 +5,6 @@ SHELL := /bin/bash
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local
-BENCHES = $(sort $(basename $(notdir $(wildcard tests/bench/[a-z]*.py))))
 ONLY ?=
 
 help:  ## this list
@@ -32,7 +31,7 @@ check: dev  ## ruff, mypy --strict, eslint, tsc
 	npm --prefix frontend run --silent typecheck
 
 bench: dev  ## measurements, one JSON line each (ONLY=name for one of them)
-	@for bench in $(or $(ONLY),$(BENCHES)); do $(PY)/python -m tests.bench.$$bench || exit 1; done
+	@$(PY)/python -m tests.bench $(ONLY)
 
 types: dev  ## write frontend/src/protocol/generated.ts from the Python protocol
 	npm --prefix frontend run --silent types

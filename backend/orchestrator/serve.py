@@ -126,7 +126,7 @@ async def embedded_model(settings: Settings, tell: Tell) -> AsyncIterator[Settin
     from model_server.fetch import FetchFailed, fetch
 
     try:
-        path = await fetch(DEFAULT)
+        path = await fetch(DEFAULT, settings.model_dir)
         if words := memory_words(DEFAULT.size * 2):
             tell(words)
         tell(f"Starting {DEFAULT.title} …")

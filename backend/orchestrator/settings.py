@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     bus_url: str = "memory://"
     kernel_url: str = "local://"
     model_url: str = ""  # empty: the embedded model server
+    model_dir: Path | None = None  # where the embedded model's file is kept; None: $XDG_CACHE_HOME/codeact/models
 
     # the model
     model_name: str = ""  # empty: the embedded model, or the first that the server lists

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import sys
 import zipfile
@@ -196,5 +195,6 @@ def _clause(error: aiohttp.ClientError) -> str:
 
 
 def _last_line(errors: bytes | None) -> str:
-    lines = [line for line in (errors or b"").decode(errors="replace").splitlines() if re.match("ERROR", line)]
-    return lines[-1].removeprefix("ERROR: ")[:200] if lines else "it gave no reason"
+    lines = [line for line in (errors or b"").decode(errors="replace").splitlines() if line.strip()]
+    reasons = [line for line in lines if line.startswith("ERROR:")] or lines
+    return reasons[-1].removeprefix("ERROR: ").strip()[:200] if reasons else "it gave no reason"
