@@ -3,7 +3,8 @@ import { unready } from "../connection";
 import type { Part, Status } from "../connection";
 import { Icon } from "../ui/Icon";
 
-const CHECK_S = 20;
+const CHECK_S = 30;
+const AGAIN_S = 3;
 
 /** Says, in words and out of the way, what does not work right now. Reading is never prevented. */
 export function Banner({ status, onReconnect }: { status: Status; onReconnect: () => void }) {
@@ -39,20 +40,20 @@ function Strip({ words, children }: { words: string; children?: React.ReactNode 
   );
 }
 
-/** Parts of the server that are not ready: asked when the connection opens, and again until all are. */
+/** Parts of the server that were not ready twice in a row: asked when the connection opens, and for as long as it is. */
 function useUnready(connected: boolean): Part[] {
   const [parts, setParts] = useState<Part[]>([]);
   useEffect(() => {
     if (!connected) return;
     let timer: ReturnType<typeof setTimeout> | undefined;
     let over = false;
-    const check = async () => {
+    const check = async (before: Part[]) => {
       const found = await unready();
       if (over) return;
-      setParts(found);
-      timer = setTimeout(() => void check(), (found.length > 0 ? 3 : CHECK_S) * 1000);
+      setParts(found.filter(({ name }) => before.some((part) => part.name === name)));
+      timer = setTimeout(() => void check(found), (found.length > 0 ? AGAIN_S : CHECK_S) * 1000);
     };
-    void check();
+    void check([]);
     return () => {
       over = true;
       clearTimeout(timer);

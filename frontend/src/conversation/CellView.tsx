@@ -6,7 +6,7 @@ import { Elapsed } from "../ui/Elapsed";
 import { Icon } from "../ui/Icon";
 import { Outputs } from "./output/Outputs";
 import { badLine } from "./output/traceback";
-import { duration, intent, lookOfCell } from "./words";
+import { counting, duration, intent, lookOfCell } from "./words";
 
 /** One code action: a rule at the left says its state at a glance, the header exactly. */
 export const CellView = memo(function CellView({ cell, skew }: { cell: Cell; skew: number }) {
@@ -42,7 +42,7 @@ function Meter({ cell, skew }: { cell: Cell; skew: number }) {
   return (
     <span className="m">
       {cell.execution_count !== null && <span>In [{cell.execution_count}]</span>}
-      {running && <Elapsed since={cell.started_at!} skew={skew} format={duration} />}
+      {running && <Elapsed since={cell.started_at!} skew={skew} format={counting} />}
       {cell.duration_s !== null && <span>{duration(cell.duration_s)}</span>}
     </span>
   );

@@ -6,7 +6,7 @@ import { Icon } from "../ui/Icon";
 import { asMarkdown } from "./answer";
 import { CellView } from "./CellView";
 import { Markdown } from "./markdown/Markdown";
-import { duration, lookOfEnding } from "./words";
+import { counting, lookOfEnding } from "./words";
 
 interface Props {
   turn: Turn;
@@ -59,7 +59,7 @@ function Waiting({ turn, skew }: { turn: Turn; skew: number }) {
 const endOf = ({ kind, started_at, duration_s }: Cell) => (kind === "cell" ? (started_at ?? 0) + (duration_s ?? 0) : 0);
 
 /** Nothing is said about the first seconds. */
-const patience = (seconds: number) => (seconds < 3 ? "" : duration(seconds));
+const patience = (seconds: number) => (seconds < 3 ? "" : counting(seconds));
 
 function Ending({ turn, last, onContinue }: { turn: Turn; last: boolean; onContinue: () => void }) {
   const look = lookOfEnding(turn);

@@ -85,10 +85,11 @@ export class Session {
   }
 
   stop(): void {
-    const open = this.snapshot.view.turns.find((turn) => turn.state !== "closed");
+    // A message still on its way can be stopped too: both commands arrive in this order.
+    const open = this.snapshot.view.turns.find((turn) => turn.state !== "closed") ?? this.outbox.items.at(-1);
     if (!open) return;
     this.stopping = open.turn;
-    this.command({ type: "turn.stop", conversation: this.id, turn: open.turn });
+    if (this.following) this.command({ type: "turn.stop", conversation: this.id, turn: open.turn });
   }
 
   restartKernel(): void {

@@ -34,17 +34,19 @@ export function lookOfCell(cell: Cell): Look {
     case "written":
       return { tone: "live", icon: "live", words: "About to run" };
     case "queued":
-      return { tone: "live", icon: "clock", words: cell.phase_words || "Queued" };
+      return { tone: "live", icon: "clock", words: sentence(cell.phase_words) || "Queued" };
     case "starting":
-      return { tone: "live", icon: "live", words: cell.phase_words || "Starting the sandbox" };
+      return { tone: "live", icon: "live", words: sentence(cell.phase_words) || "Starting the sandbox" };
     case "running":
-      return { tone: "live", icon: "live", words: cell.phase_words || "Running" };
+      return { tone: "live", icon: "live", words: sentence(cell.phase_words) || "Running" };
     case "not_run":
       return { tone: "muted", icon: "dash", words: (cell.finish && NOT_RUN[cell.finish]) ?? "Not run" };
     case "closed":
       return OUTCOMES[cell.outcome ?? "lost"];
   }
 }
+
+const sentence = (words: string) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** Why a turn ended, for every ending but the good one. */
 const ENDINGS: Record<TurnOutcome, string> = {
@@ -102,6 +104,11 @@ export function duration(seconds: number): string {
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
   return minutes < 60 ? `${minutes} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Whole seconds of something that goes on; nothing in the first. */
+export function counting(seconds: number): string {
+  return seconds < 1 ? "" : seconds < 60 ? `${seconds} s` : duration(seconds);
 }
 
 /** What the code is about: its first line, where that is a comment. */

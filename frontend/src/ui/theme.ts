@@ -5,7 +5,8 @@ export type Theme = "light" | "dark";
 
 /** public/theme.js reads the same key before the first paint. */
 const KEY = "theme";
-const darkSystem = () => matchMedia("(prefers-color-scheme: dark)");
+let query: MediaQueryList | null = null;
+const darkSystem = () => (query ??= matchMedia("(prefers-color-scheme: dark)"));
 const watchers = new Set<() => void>();
 
 function stored(): Choice {
