@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 import time
 from contextlib import aclosing
 
@@ -16,6 +18,7 @@ from orchestrator.openai_api.streaming import EventStream
 from orchestrator.protocol.events import Via
 from orchestrator.turns import title_of
 
+log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 ANY_MODEL = "codeact"
@@ -46,12 +49,20 @@ async def model(request: Request, name: str) -> Response:
 async def chat_completions(request: Request) -> Response:
     """One turn. Errors before it begins have their HTTP status; in a stream that has begun they are its last event."""
     try:
-        asked = _parsed(await _body(request))
-        _model(request, asked.model)
-        check(asked)
-        door = await _opened(request, asked.conversation, question(asked))
+        return await _answered(request)
     except CodeActError as error:
         return error_response(error)
+    except Exception:
+        mark = secrets.token_hex(4)
+        log.exception("a chat completion failed [%s]", mark)
+        return json_response(error_body(f"Something went wrong on the server (log mark {mark}).", 500), 500)
+
+
+async def _answered(request: Request) -> Response:
+    asked = _parsed(await _body(request))
+    _model(request, asked.model)
+    check(asked)
+    door = await _opened(request, asked.conversation, question(asked))
     answer = Answer(f"chatcmpl-{door.turn}", request.app.state.parts.model.name, door.conversation)
     if asked.stream:
         return EventStream(door, answer, with_usage=asked.wants_usage)
@@ -75,8 +86,6 @@ async def _whole(request: Request, door: Door, answer: Answer) -> Response:
     try:
         if not await finished_before_gone(request.receive, collect()):
             return Response(status_code=HUNG_UP)
-    except CodeActError as error:
-        return error_response(error)
     finally:
         door.leave()
     return answer.whole("".join(content))
