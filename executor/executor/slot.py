@@ -17,6 +17,7 @@ from executor.wire import KernelState, SandboxStatus
 log = logging.getLogger(__name__)
 
 START_S = 60.0
+REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole sandbox is replaced
 
 Listener = Callable[[str], None]
 
@@ -130,14 +131,15 @@ class Slot:
             raise
 
     async def _revived(self) -> Channel | None:
-        """The kernel that replaces one that died; None when there is no sandbox, or it goes away meanwhile."""
+        """The kernel that replaces one that died; None when there is no sandbox, or none that comes to life again."""
         live = self._live
         if live is None:
             return None
         self._announce("restarting Python")
         try:
-            await live.channel.answering()
-        except SandboxUnavailable:
+            async with asyncio.timeout(REVIVE_S):
+                await live.channel.answering()
+        except (SandboxUnavailable, TimeoutError):
             self._part()
             await live.end()
             return None

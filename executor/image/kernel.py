@@ -16,7 +16,7 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
 from traitlets.config import Config
 
-FLUSH_S = 0.005  # ipykernel waits 200 ms before it sends what was printed
+FLUSH_S = 0.0  # ipykernel waits 200 ms before it sends what was printed; its thread comes round every 5 ms at most anyway
 NO_INPUT = (
     "This code runs without a keyboard, so {what} cannot ask for a value. "
     "Put the value in the code, or read it from a file in the workspace."

@@ -36,6 +36,7 @@ class Stop:
 
     async def __call__(self, event) -> None:
         if isinstance(event, Stream) and "go" in event.text and not self.at:
+            await asyncio.sleep(0.1)  # for the code to get where it resists
             self.at = time.monotonic()
             await self.chat.manager.interrupt(self.chat.id)
 
@@ -54,11 +55,12 @@ POLITE = {
     "matmul": "import numpy as np; a = np.ones((1500, 1500))\nwhile True: a @ a",
 }
 
+# Each says `go` by itself, once it resists.
 RUDE = {
-    "swallows": "import time\nwhile True:\n    try:\n        time.sleep(0.1)\n    except KeyboardInterrupt: pass",
-    "ignores": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
-    "holds the GIL in C": "sum(range(10**13))",
-    "swallows while awaiting": "import asyncio\nwhile True:\n"
+    "swallows": "import time\nwhile True:\n    try: print('go', flush=True); time.sleep(0.2)\n    except KeyboardInterrupt: pass",
+    "ignores": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('go', flush=True)\nwhile True: pass",
+    "holds the GIL in C": "print('go', flush=True)\nsum(range(10**13))",
+    "swallows while awaiting": "import asyncio\nprint('go', flush=True)\nwhile True:\n"
     "    try: await asyncio.sleep(1)\n    except asyncio.CancelledError: pass",
 }
 
@@ -77,7 +79,7 @@ async def test_stop_ends_code_and_keeps_variables(chat, code):
 async def test_stop_ends_code_that_resists_and_says_what_it_cost(chat, code):
     await chat.run("open('f', 'w').write('x')\nlost = 1")
     stop = Stop(chat)
-    ran = await chat.run(f"print('go', flush=True)\n{code}", on=stop)
+    ran = await chat.run(code, on=stop)
     assert ran.outcome is Outcome.INTERRUPTED and stop.took < 10
     assert not ran.closed.variables_kept and ran.closed.files_kept
     assert "did not react" in ran.closed.words and "variables are gone" in ran.closed.words
