@@ -57,7 +57,8 @@ POLITE = {
 
 # Each says `go` by itself, once it resists.
 RUDE = {
-    "swallows": "import time\nwhile True:\n    try: print('go', flush=True); time.sleep(0.2)\n    except KeyboardInterrupt: pass",
+    "swallows": "import time\nwhile True:\n"
+    "    try: print('go', flush=True); time.sleep(0.2)\n    except KeyboardInterrupt: pass",
     "ignores": "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('go', flush=True)\nwhile True: pass",
     "holds the GIL in C": "print('go', flush=True)\nsum(range(10**13))",
     "swallows while awaiting": "import asyncio\nprint('go', flush=True)\nwhile True:\n"
