@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -18,22 +18,28 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "codeact"
 
 
+Directory = Annotated[Path, AfterValidator(Path.expanduser)]
+"""`~` is the home directory here too, not only in a shell."""
+
+
 class Settings(BaseSettings):
     """`CODEACT_…` in the environment, or in a `.env` file in the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="CODEACT_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CODEACT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     # where it listens
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 
     # where things are (architecture: the same program with other URLs)
-    data_dir: Path = Field(default_factory=default_data_dir)
+    data_dir: Directory = Field(default_factory=default_data_dir)
     store_url: str = ""  # empty: SQLite in the data directory
     bus_url: str = "memory://"
     kernel_url: str = "local://"
     model_url: str = ""  # empty: the embedded model server
-    model_dir: Path | None = None  # where the embedded model's file is kept; None: $XDG_CACHE_HOME/codeact/models
+    model_dir: Directory | None = None  # where the embedded model's file is kept; None: $XDG_CACHE_HOME/codeact/models
 
     # the model
     model_name: str = ""  # empty: the embedded model, or the first that the server lists
@@ -55,5 +61,5 @@ class Settings(BaseSettings):
 
     # how the page is reached
     allowed_hosts: str = ""  # more names this server answers to, comma separated
-    ui_dir: Path | None = None  # the built UI; None: frontend/dist beside the backend
+    ui_dir: Directory | None = None  # the built UI; None: frontend/dist beside the backend
     log_level: Literal["debug", "info", "warning", "error"] = "info"

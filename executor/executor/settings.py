@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 class Settings(BaseSettings):
     """`CODEACT_SANDBOX_…` in the environment, or in a `.env` file in the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix="CODEACT_SANDBOX_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CODEACT_SANDBOX_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     # what one sandbox may use
     memory_mb: Annotated[int, Field(ge=256)] = 1024
