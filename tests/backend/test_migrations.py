@@ -9,6 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.adapters import store_sql
 from orchestrator.adapters.tables import metadata
@@ -23,15 +24,23 @@ def url(request, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+async def engine(url):
+    """A connection beside the store's own."""
+    engine = create_async_engine(url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
 async def store(url):
     store = store_sql.create(url)
     yield store
     await store.close()
 
 
-async def test_migrations_make_exactly_the_tables_that_queries_expect(store) -> None:
+async def test_migrations_make_exactly_the_tables_that_queries_expect(store, engine) -> None:
     await store.migrate()
-    async with store.engine.connect() as connection:
+    async with engine.connect() as connection:
         differences = await connection.run_sync(
             lambda sync: compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), metadata)
         )
@@ -54,22 +63,22 @@ async def test_servers_that_start_together_migrate_one_after_the_other(url) -> N
         await store.close()
 
 
-async def test_a_database_of_a_newer_version_is_refused_in_words_and_left_alone(store) -> None:
+async def test_a_database_of_a_newer_version_is_refused_in_words_and_left_alone(store, engine) -> None:
     await store.migrate()
-    async with store.engine.begin() as connection:
+    async with engine.begin() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(StoreTooNew, match="newer version"):
         await store.migrate()
-    async with store.engine.connect() as connection:
+    async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar_one() == "9999"
 
 
-async def test_a_migration_that_fails_leaves_nothing_half_done(store) -> None:
-    async with store.engine.begin() as connection:
+async def test_a_migration_that_fails_leaves_nothing_half_done(store, engine) -> None:
+    async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE events (mine integer)"))
     with pytest.raises(StoreUnavailable, match="events"):
         await store.migrate()
-    async with store.engine.begin() as connection:
+    async with engine.begin() as connection:
         await connection.execute(text("DROP TABLE events"))
     await store.migrate()
     assert await store.conversations(1, None) == []
@@ -87,13 +96,15 @@ async def test_every_query_uses_an_index(tmp_path) -> None:
     """A scan of a whole table costs every user the more, the longer the server has been in use."""
     from orchestrator.adapters import sql
 
-    store = store_sql.create(f"sqlite+aiosqlite:///{tmp_path}/store.db")
+    url = f"sqlite+aiosqlite:///{tmp_path}/store.db"
+    store, engine = store_sql.create(url), create_async_engine(url)
     await store.migrate()
     statements = {name: value for name, value in vars(sql).items() if name.isupper() and not name.startswith("_")}
-    async with store.engine.connect() as connection:
+    async with engine.connect() as connection:
         for name, statement in statements.items():
             parameters = {key: 1 for key in statement.compile().params}
             plan = (await connection.execute(text(f"EXPLAIN QUERY PLAN {statement.text}"), parameters)).all()
             scans = [row.detail for row in plan if row.detail.startswith("SCAN") and "INDEX" not in row.detail]
             assert [scan for scan in scans if scan != "SCAN CONSTANT ROW"] == [], name
+    await engine.dispose()
     await store.close()
