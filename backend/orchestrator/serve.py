@@ -45,6 +45,8 @@ async def serve(settings: Settings, tell: Tell | None = None) -> int:
     """Serve until a signal says stop. 0: stopped as asked; 1: could not start, and `tell` was told why."""
     told = tell or _print
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for library in ("alembic", "uvicorn", "aiohttp", "asyncio", "aiosqlite"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     stop = Stop(told)
     stop.listen()
     try:
@@ -160,7 +162,6 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=GRACEFUL_S,
         )  # fmt: skip
         super().__init__(config)
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)
         self._settings, self._tell = settings, tell
 
     @contextlib.contextmanager
