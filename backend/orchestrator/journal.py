@@ -1,7 +1,13 @@
-"""Records what happened in one conversation: stored first where it is a fact, then told."""
+"""Records what happened in one conversation: stored first where it is a fact, then told, in order.
+
+Storing does not hold up the turn: `record` queues a fact and returns, so that the next request to the model is under way
+while the last result is being written. Before code runs, and before a turn is over, the runner waits for `settled`.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
 from typing import cast, get_args
 
@@ -28,7 +34,10 @@ def encode(value: Value) -> bytes:
 
 
 class Journal:
-    """One conversation's record. `cursor` stands after the last thing told."""
+    """One open turn's record. `cursor` stands after the last thing told.
+
+    Begins held: nothing is told until `begin` says that the turn itself is stored.
+    """
 
     def __init__(self, store: Store, bus: Bus, conversation: str, transcript: Transcript, cursor: str) -> None:
         self._store = store
@@ -37,23 +46,68 @@ class Journal:
         self._channel = channel(conversation)
         self._transcript = transcript
         self.cursor = cursor
+        self._queue: deque[ev.Event] = deque()
+        self._begun = asyncio.Event()
+        self._telling = False
+        self._writer: asyncio.Task[None] | None = None
+
+    async def begin(self, event: ev.TurnOpened) -> None:
+        """The turn is stored: tell it, then whatever has been recorded since."""
+        await self._publish(event)
+        self._begun.set()
+        self._write_on()
 
     async def record(self, events: Sequence[ev.Event]) -> None:
-        """Store the facts among `events` in one transaction, then tell all of them in order."""
-        facts = [cast(ev.DurableEvent, event) for event in events if isinstance(event, _DURABLE)]
-        if facts:
-            await self._store.append(self._conversation, facts)
-            for fact in facts:
-                self._transcript.add(fact)
+        """Take events in order. Live ones are told at once unless facts are still being stored before them. Raises what
+        the store raised for earlier ones."""
+        self._raise()
         for event in events:
-            await self.tell(event)
+            self._queue.append(event)
+            if isinstance(event, _DURABLE):
+                self._transcript.add(cast(ev.DurableEvent, event))
+        if self._begun.is_set() and self._writer is None and not self._telling:
+            await self._tell_live()
+            self._write_on()
 
-    async def tell(self, event: ev.Event) -> None:
+    async def settled(self) -> None:
+        """Until everything recorded is stored and told. Raises what the store raises."""
+        await self._begun.wait()
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._writer is not None and self._writer.done():
+            self._writer.result()
+            self._writer = None
+
+    def _write_on(self) -> None:
+        if self._queue and self._writer is None:
+            self._writer = asyncio.create_task(self._drain())
+
+    async def _tell_live(self) -> None:
+        """Tell what needs no storing, up to the first fact."""
+        self._telling = True
+        try:
+            while self._queue and not isinstance(self._queue[0], _DURABLE):
+                await self._publish(self._queue.popleft())
+        finally:
+            self._telling = False
+
+    async def _drain(self) -> None:
+        """Store and tell until nothing waits: all facts that wait go in one transaction."""
+        while self._queue:
+            waiting = list(self._queue)
+            facts = [cast(ev.DurableEvent, event) for event in waiting if isinstance(event, _DURABLE)]
+            if facts:
+                await self._store.append(self._conversation, facts)
+            for event in waiting:
+                await self._publish(event)
+                self._queue.popleft()
+        self._writer = None
+
+    async def _publish(self, event: ev.Event) -> None:
         self.cursor = await self._bus.publish(self._channel, encode(event))
-
-    async def checkpoint(self, turn: str, live: ev.Live) -> None:
-        """Remember `live` as of what has been told so far."""
-        await self._store.checkpoint(self._conversation, turn, self.cursor, live)
 
 
 async def tell_list(bus: Bus, frame: ConversationChanged | ConversationRemoved) -> None:

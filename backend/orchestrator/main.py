@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     parts = await wiring.build(app.state.settings)
     try:
-        recovered = await parts.turns.recover()
+        recovered = await parts.turns.start()
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts

@@ -134,6 +134,16 @@ class OpenTurn:
     live: Live | None
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far an open turn has got: what no durable event says yet, as of `cursor`."""
+
+    conversation: str
+    turn: str
+    cursor: str
+    live: Live
+
+
 class Store(Protocol):
     """Facts. Every method is one transaction. Raises `StoreUnavailable` (errors.py) when the database does not answer."""
 
@@ -172,8 +182,8 @@ class Store(Protocol):
         taken: another owner drives the turn."""
         ...
 
-    async def checkpoint(self, conversation: str, turn: str, cursor: str, live: Live) -> None:
-        """Remember how far the open turn has got. Replaces the one before."""
+    async def checkpoint(self, points: Sequence[Checkpoint]) -> None:
+        """Remember how far open turns have got. Each replaces its turn's last one; closed turns are left alone."""
         ...
 
     async def left_open(self, owner: str) -> list[OpenTurn]:

@@ -23,7 +23,7 @@ from orchestrator.agent.outputs import Collector, merge
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
 from orchestrator.journal import Journal
-from orchestrator.ports import Failed, Finished, Kernel, Model, ModelRequest, Text, ToolCall
+from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, Text, ToolCall
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellPhase
 from orchestrator.protocol.outputs import OutputOp
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 OUTPUT_WINDOW_S = 0.025
 """Outputs of a cell are told at most this often: below what an eye can tell, and 40 frames a second at most."""
-CHECKPOINT_S = 0.5
-"""How much streamed text a killed server may lose; the promise is one second."""
 CHARS_PER_TOKEN = 4
 """For servers that do not count: an estimate, used for the turn's token limit only."""
 
+PATIENCE_S = 0.5
+"""What need not stand in the first word's way waits no longer than this for it."""
 VARIED = 0.7
 """Temperature once a model repeats itself: greedy decoding never leaves such a loop by itself."""
 
@@ -57,7 +57,7 @@ class Runner:
     """One open turn. `drive` runs it to its end; `stop` may be called at any time, from any task."""
 
     def __init__(self, conversation: str, turn: t.Turn, profile: Profile, transcript: Transcript, journal: Journal,
-                 world: World) -> None:  # fmt: skip
+                 world: World, begun: Callable[[], Coroutine[Any, Any, None]]) -> None:  # fmt: skip
         self.conversation = conversation
         self.turn = turn
         self._profile = profile
@@ -71,22 +71,25 @@ class Runner:
         self._flush: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
         self._unsaved = False
+        self._begun = begun
+        self._said = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def drive(self) -> None:
         """Until the turn is closed. Raises what the store raises; everything else ends in the turn's events."""
         loop = asyncio.get_running_loop()
         limit = loop.call_later(self.turn.limits.seconds, lambda: self._spawn(self.stop("time")))
-        checkpoints = asyncio.create_task(self._checkpoint_regularly())
+        patience = loop.call_later(PATIENCE_S, self._first_word)
         try:
             while effect := t.pending(self.turn):
                 if isinstance(effect, t.AskModel):
                     await self._ask(effect)
                 else:
                     await self._run(effect)
+            await self._journal.settled()
         finally:
             limit.cancel()
-            checkpoints.cancel()
+            patience.cancel()
             self._cancel_flush()
             for task in list(self._tasks):
                 task.cancel()
@@ -130,14 +133,15 @@ class Runner:
         await self._signal(t.Asked())
         async with aclosing(self._world.model.stream(self._request(effect))) as signals:
             async for signal in signals:
+                self._first_word()
                 match signal:
                     case Text() | ToolCall():
                         await self._pieces(decoder.feed(signal))
                         if decoder.done:
-                            return self._ended(cut=False, usage=None)
+                            return self._ended(decoder, cut=False, usage=None)
                     case Finished(reason=reason, usage=usage):
                         await self._pieces(decoder.flush(reason))
-                        return self._ended(cut=reason == "length", usage=usage)
+                        return self._ended(decoder, cut=reason == "length", usage=usage)
                     case Failed(words=words):
                         await self._pieces(decoder.flush(None))
                         return t.ModelFailed(words)
@@ -152,9 +156,15 @@ class Runner:
             tools=self._profile.tools,
         )
 
-    def _ended(self, *, cut: bool, usage: ev.Usage | None) -> t.ModelEnded:
+    def _first_word(self) -> None:
+        if not self._said:
+            self._said = True
+            self._spawn(self._begun())
+
+    def _ended(self, decoder: Decoder, *, cut: bool, usage: ev.Usage | None) -> t.ModelEnded:
         counted = usage.completion_tokens if usage is not None else None
-        return t.ModelEnded(cut=cut, usage=usage, tokens=self._estimate() if counted is None else counted)
+        tokens = self._estimate() if counted is None else counted
+        return t.ModelEnded(cut=cut, usage=usage, tokens=tokens, error=decoder.error)
 
     def _estimate(self) -> int:
         phase = self.turn.phase
@@ -180,6 +190,7 @@ class Runner:
     async def _run(self, effect: t.RunCode) -> None:
         self._collector, self._ops = Collector(), []
         closed = _not_run()
+        await self._journal.settled()  # the code is stored before it runs
         if not self.turn.stopping:
             closed = await self._watch(effect)
         self._cancel_flush()
@@ -240,26 +251,19 @@ class Runner:
         changed = ev.KernelChanged(
             state=status.state, words="", memory_used=status.memory_used, memory_limit=status.memory_limit
         )
-        await self._journal.tell(changed)
+        await self._journal.record([changed])
 
     # ---- what a killed server would lose -----------------------------------------------------------------------------
 
-    async def _checkpoint_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(CHECKPOINT_S)
-            if not self._unsaved:
-                continue
-            self._unsaved = False
-            try:
-                await self._checkpoint()
-            except Exception:  # the turn goes on; the next checkpoint tries again
-                log.warning("checkpoint of turn %s failed", self.turn.id, exc_info=True)
-
-    async def _checkpoint(self) -> None:
+    async def checkpoint(self) -> Checkpoint | None:
+        """How far the turn has got, when that has changed since the last one."""
+        if not self._unsaved:
+            return None
+        self._unsaved = False
         await self._tell_outputs()  # so that outputs, `n` and cursor agree
+        await self._journal.settled()
         live = self.live()
-        if live is not None:
-            await self._journal.checkpoint(self.turn.id, live)
+        return Checkpoint(self.conversation, self.turn.id, self._journal.cursor, live) if live else None
 
     def live(self) -> ev.Live | None:
         """What a reader who joins now must know beyond the durable events."""
@@ -272,9 +276,9 @@ class Runner:
                     cell=t.cell_id(self.turn.id, step) if wrote else None, phase=None, outputs=[], n=0,
                     stopping=stopping,
                 )  # fmt: skip
-            case t.Running(step=step, cell=cell, phase=phase, n=n):
+            case t.Running(step=step, cell=cell, phase=phase, words=words, n=n):
                 return ev.Live(
-                    turn=self.turn.id, step=step, prose="", code=None, cell=cell, phase=phase,
+                    turn=self.turn.id, step=step, prose="", code=None, cell=cell, phase=phase, words=words,
                     outputs=list(self._collector.outputs), n=n, stopping=stopping,
                 )  # fmt: skip
             case _:

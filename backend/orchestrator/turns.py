@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from orchestrator.agent import turn as t
@@ -27,6 +28,8 @@ from orchestrator.runner import Runner, World
 log = logging.getLogger(__name__)
 
 KEPT_CONVERSATIONS = 64
+CHECKPOINT_S = 0.5
+"""How much streamed text a killed server may lose; the promise is one second. One write for all open turns."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between tries to close a turn whose runner failed; the last one repeats."""
 
@@ -50,11 +53,13 @@ class Session:
     seq: int = 0
     variables: bool = False
     last: TurnOutcome | None = None
+    turns: set[str] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, event: ev.DurableEvent) -> None:
         self.transcript.add(event)
         self.seq = event.seq
+        self.turns.add(event.turn)
         if isinstance(event, CellClosed):
             self.variables = event.variables_kept
         elif isinstance(event, TurnClosed):
@@ -73,18 +78,23 @@ class Turns:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._checkpoints: asyncio.Task[None] | None = None
 
     # ---- commands ------------------------------------------------------------------------------------------------
 
     async def open(self, conversation: str, turn: str, text: str, via: Via) -> Opened:
         """Store a message and begin to answer it. The same turn id again is `known` and changes nothing."""
         session = await self._session(conversation)
+        if session is None:
+            return "unknown"
         async with session.lock:
             return await self._open(conversation, session, turn, text, via)
 
     async def resume(self, conversation: str, turn: str, via: Via) -> Opened:
         """Go on where the last turn ended early, as a new turn. `nothing`: the last turn was answered."""
         session = await self._session(conversation)
+        if session is None:
+            return "unknown"
         async with session.lock:
             if conversation not in self._runners and session.last in (None, TurnOutcome.ANSWERED):
                 return "nothing"
@@ -115,8 +125,9 @@ class Turns:
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    async def recover(self) -> int:
+    async def start(self) -> int:
         """Close the turns that an earlier life left open; how many there were."""
+        self._checkpoints = asyncio.create_task(self._checkpoint_regularly())
         left = await self._store.left_open(self._owner)
         for turn in left:
             events = closing_events(turn.turn, turn.events, turn.live, self._world.clock())
@@ -131,27 +142,63 @@ class Turns:
             _, late = await asyncio.wait(self._tasks.values(), timeout=15)
             for task in late:
                 task.cancel()
+        if self._checkpoints is not None:
+            self._checkpoints.cancel()
+
+    async def _checkpoint_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_S)
+            try:
+                points = [point for runner in list(self._runners.values()) if (point := await runner.checkpoint())]
+                if points:
+                    await self._store.checkpoint(points)
+            except Exception as error:  # turns go on; the next checkpoint tries again
+                log.warning("open turns could not be checkpointed: %s", error)
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
     async def _open(self, conversation: str, session: Session, turn: str, text: str, via: Via) -> Opened:
+        """The model is asked while the message is being stored; nothing is told before it is."""
+        if turn in session.turns:
+            return "known"
+        if conversation in self._runners:
+            return "busy"
         event = TurnOpened(seq=session.seq + 1, turn=turn, at=self._world.clock(), text=text, via=via)
         cursor = await self._bus.head(channel(conversation))
-        result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text))
-        if result != "opened":
-            return result
         session.add(event)
         journal = Journal(self._store, self._bus, conversation, session.transcript, cursor)
-        await journal.tell(event)
+        self._start(conversation, session, event, journal)
+        result: Opened | None = None
+        try:
+            result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text))
+        finally:
+            if result != "opened":
+                await self._give_up(conversation)
+        if result == "opened":
+            await journal.begin(event)
+        return result
+
+    def _start(self, conversation: str, session: Session, event: TurnOpened, journal: Journal) -> None:
         state = t.opened(event, self._agent.limits, session.variables)
-        runner = Runner(conversation, state, self._agent.profile, session.transcript, journal, self._world)
+        begun = partial(self._begin, conversation)
+        runner = Runner(conversation, state, self._agent.profile, session.transcript, journal, self._world, begun)
         self._runners[conversation] = runner
         self._tasks[conversation] = asyncio.create_task(self._drive(conversation, session, runner))
-        return "opened"
+
+    async def _give_up(self, conversation: str) -> None:
+        """The message could not be stored: abort what was begun, and read the conversation anew next time."""
+        task = self._tasks.get(conversation)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._sessions.pop(conversation, None)
+
+    async def _begin(self, conversation: str) -> None:
+        await self._world.kernel.prepare(conversation)
+        await self._tell_summary(conversation)
 
     async def _drive(self, conversation: str, session: Session, runner: Runner) -> None:
         """Run the turn to its end, whatever happens, and let the list know."""
-        beside = asyncio.create_task(self._begin(conversation))  # off the way to the first token
         try:
             await runner.drive()
         except Exception:
@@ -161,11 +208,6 @@ class Turns:
             self._runners.pop(conversation, None)
             self._tasks.pop(conversation, None)
             self._settle(conversation, session, runner)
-        await beside
-        await self._tell_summary(conversation)
-
-    async def _begin(self, conversation: str) -> None:
-        await self._world.kernel.prepare(conversation)
         await self._tell_summary(conversation)
 
     def _settle(self, conversation: str, session: Session, runner: Runner) -> None:
@@ -191,9 +233,12 @@ class Turns:
             except Exception as error:
                 log.warning("turn %s cannot be closed yet: %s", turn, error)
 
-    async def _session(self, conversation: str) -> Session:
+    async def _session(self, conversation: str) -> Session | None:
+        """What is known of the conversation; None when there is none."""
         session = self._sessions.get(conversation)
         if session is None:
+            if await self._store.summary(conversation) is None:
+                return None
             events = await self._store.events(conversation)
             session = self._sessions.get(conversation)  # another task may have been quicker
         if session is None:

@@ -48,8 +48,8 @@ async def test_the_kernel_lives_as_long_as_the_conversation(tab: Tab) -> None:
 
 async def test_output_is_told_while_the_code_runs(tab: Tab) -> None:
     await tab.say("run import time\nprint('first', flush=True)\ntime.sleep(1.5)\nprint('second')")
-    await tab.until_type("cell.output")
-    assert text(cells(tab.view)[0]) == "first\n" and cells(tab.view)[0].state == "running"
+    await tab.until(lambda event: event.type == "cell.output" and text(cells(tab.view)[0]) == "first\n")
+    assert cells(tab.view)[0].state == "running"
     await tab.until_type("turn.closed")
     assert text(cells(tab.view)[0]) == "first\nsecond\n"
 

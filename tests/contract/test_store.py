@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from executor.wire import FileChange
 from orchestrator.adapters import store_sql
 from orchestrator.errors import Conflict, StoreUnavailable
+from orchestrator.ports import Checkpoint
 from orchestrator.protocol.events import (
     CellClosed,
     CellOpened,
@@ -28,6 +30,7 @@ from orchestrator.protocol.events import (
     WrittenCode,
 )
 from orchestrator.protocol.outputs import RichOutput, TextOutput
+from tests.support.raw_sql import raw
 
 
 def opened(turn: str, seq: int = 1, words: str = "hello", at: float = 10.0) -> TurnOpened:
@@ -118,7 +121,7 @@ async def test_deleting_takes_everything_of_the_conversation_along(store):
     await open_turn(store, "t")
     await store.append("c", [cell("t", 2, files=[FileChange(path="a", change="new", size=1)]), closed("t", 3)])
     assert await store.delete("c") is True
-    async with store.engine.connect() as connection:
+    async with raw(store) as connection:
         for table in ("conversations", "turns", "events", "files"):
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
     assert await store.page("c") is None
@@ -197,7 +200,7 @@ async def test_many_conversations_open_and_close_at_once(store):
     async def turn(n: int) -> None:
         await store.create_conversation(f"c{n}", "", float(n))
         assert await open_turn(store, "t", conversation=f"c{n}") == "opened"
-        await store.checkpoint(f"c{n}", "t", "x-1", live("t"))
+        await store.checkpoint([Checkpoint(f"c{n}", "t", "x-1", live("t"))])
         await store.append(f"c{n}", [step("t", 2), closed("t", 3)])
 
     await asyncio.gather(*(turn(n) for n in range(30)))
@@ -273,13 +276,32 @@ async def test_pages_read_while_a_turn_writes_are_whole(store):
     await asyncio.gather(write(), read(), read())
 
 
+async def test_a_write_that_is_cancelled_happens_whole_or_not_at_all_and_hurts_nobody(store):
+    await open_turn(store, "t")
+    for n in range(60):
+        seq = await store.next_seq("c")
+        writing = asyncio.ensure_future(store.append("c", [step("t", seq), step("t", seq + 1)]))
+        for _ in range(n):
+            await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        assert len(await store.events("c")) % 2 == 1
+    async with asyncio.timeout(4):  # less than SQLite would wait for a lock that was left behind
+        with suppress(Conflict):  # the last one may still have been on its way
+            await store.append("c", [closed("t", await store.next_seq("c"))])
+        while (await store.summary("c")).running:
+            await store.append("c", [closed("t", await store.next_seq("c"))])
+    page = await store.page("c")
+    assert [event.seq for event in page.events] == list(range(1, len(page.events) + 1))
+
+
 # ---- checkpoints and recovery --------------------------------------------------------------------------------------
 
 
 async def test_a_checkpoint_replaces_the_one_before(store):
     await open_turn(store, "t")
-    await store.checkpoint("c", "t", "x-1", live("t", "a"))
-    await store.checkpoint("c", "t", "x-2", live("t", "ab"))
+    await store.checkpoint([Checkpoint("c", "t", "x-1", live("t", "a"))])
+    await store.checkpoint([Checkpoint("c", "t", "x-2", live("t", "ab"))])
     page = await store.page("c")
     assert (page.cursor, page.live) == ("x-2", live("t", "ab"))
 
@@ -287,7 +309,7 @@ async def test_a_checkpoint_replaces_the_one_before(store):
 async def test_a_late_checkpoint_of_a_closed_turn_is_not_shown(store):
     await open_turn(store, "t")
     await store.append("c", [closed("t", 2)])
-    await store.checkpoint("c", "t", "x-9", live("t"))
+    await store.checkpoint([Checkpoint("c", "t", "x-9", live("t"))])
     page = await store.page("c")
     assert (page.cursor, page.live) == (None, None)
 
@@ -297,7 +319,7 @@ async def test_turns_that_another_owner_left_open_are_found(store):
     await store.create_conversation("e", "", 1.0)
     await open_turn(store, "t", owner="earlier")
     await store.append("c", [step("t", 2)])
-    await store.checkpoint("c", "t", "x-1", live("t"))
+    await store.checkpoint([Checkpoint("c", "t", "x-1", live("t"))])
     await open_turn(store, "u", conversation="d", owner="me")
     await open_turn(store, "v", conversation="e", owner="earlier")
     await store.append("e", [closed("v", 2)])
@@ -324,7 +346,7 @@ async def test_files_are_kept_as_the_last_cell_left_them(store):
     await store.append("c", [cell("t", 2, files=new, at=11.0)])
     later = [FileChange(path="a.csv", change="changed", size=7), FileChange(path="b.png", change="deleted", size=0)]
     await store.append("c", [cell("t", 3, files=later, at=12.0)])
-    async with store.engine.connect() as connection:
+    async with raw(store) as connection:
         rows = await connection.execute(text("SELECT path, size, changed_at, deleted FROM files ORDER BY path"))
         assert [tuple(row) for row in rows] == [("a.csv", 7, 12.0, False), ("b.png", 0, 12.0, True)]
 
@@ -381,7 +403,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable_in_every_method(
         store.migrate(), store.create_conversation("c", "", 1.0), store.conversations(1, None), store.summary("c"),
         store.rename("c", "x", 1.0), store.delete("c"), store.page("c"), store.page_json("c"), store.events("c"),
         store.next_seq("c"), open_turn(store, "t"), store.append("c", [step("t", 1)]),
-        store.checkpoint("c", "t", "x-1", live("t")), store.left_open("me"),
+        store.checkpoint([Checkpoint("c", "t", "x-1", live("t"))]), store.left_open("me"),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(StoreUnavailable, match="CODEACT_STORE_URL"):

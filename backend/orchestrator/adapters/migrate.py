@@ -1,20 +1,15 @@
-"""Brings a database up to this version's tables, under a lock, in one transaction.
-
-Runs in a thread with a connection of its own, because Alembic is synchronous and loading it takes a third of a second.
-"""
+"""Brings a database up to this version's tables, under a lock, in one transaction."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.engine import make_url
 
 import orchestrator
 from orchestrator.errors import StoreTooNew
@@ -25,23 +20,8 @@ SCRIPTS = Path(orchestrator.__file__).resolve().parent.parent / "migrations"
 LOCK = 0x636F6465616374  # "codeact": the number of our advisory lock in PostgreSQL
 
 
-def upgrade(url: str) -> None:
-    """Blocks until the tables are this version's. Raises `StoreTooNew`; driver errors pass through."""
-    asyncio.run(_upgrade(url))
-
-
-async def _upgrade(url: str) -> None:
-    engine = create_async_engine(url, poolclass=NullPool)
-    try:
-        async with engine.connect() as connection:
-            await connection.run_sync(migrate)
-            await connection.commit()
-    finally:
-        await engine.dispose()
-
-
 def migrate(connection: Connection) -> None:
-    """Run what is missing inside the connection's transaction, which the caller commits."""
+    """Run what is missing inside the connection's transaction, which the caller commits. Raises `StoreTooNew`."""
     _lock(connection)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))

@@ -1,34 +1,26 @@
-"""The Store on SQLAlchemy Core: SQLite (aiosqlite) and PostgreSQL (asyncpg) with the same statements.
+"""The Store on SQLAlchemy Core: SQLite and PostgreSQL with the same statements.
 
 Two ideas carry it. `conversations.last_seq` is moved on by every write, with the old value in the WHERE clause: that one
 row is the fence between two owners and keeps seqs contiguous. And a page is read without a transaction: first the
 conversation's row with its open turn (one statement, so one moment), then the events up to that row's `last_seq`, which
 never change once written.
-
-On SQLite every statement costs a hop to a thread and back, so writes are as few as they can be, and writers queue here, in
-order, instead of polling the file's lock.
 """
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import CursorResult, Row
-from sqlalchemy.engine import make_url
-from sqlalchemy.event import listen
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Connection, CursorResult, Row
+from sqlalchemy.exc import IntegrityError
 
 from executor.wire import FileChange
 from orchestrator.adapters import sql
-from orchestrator.errors import CodeActError, Conflict, StoreUnavailable
-from orchestrator.ports import OpenTurn, Page, PageJson, Part
+from orchestrator.adapters.databases import Database, connect
+from orchestrator.errors import Conflict, StoreUnavailable
+from orchestrator.ports import Checkpoint, OpenTurn, Page, PageJson, Part
 from orchestrator.protocol.events import CellClosed, DurableEvent, Live, TurnClosed, TurnOpened
 from orchestrator.protocol.frames import ConversationSummary
 
@@ -39,71 +31,55 @@ Opening = Literal["opened", "known", "busy", "unknown"]
 
 def create(url: str) -> SqlStore:
     """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used."""
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = create_async_engine(url, pool_size=4, max_overflow=4)
-        listen(engine.sync_engine, "connect", _prepare_sqlite)
-        return SqlStore(engine, url, asyncio.Lock())
-    engine = create_async_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=10)
-    return SqlStore(engine, url, nullcontext())
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """WAL: readers never wait for the writer. NORMAL: a power cut may cost the last commits, never the file; a killed
-    process costs nothing."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=5000", "temp_store=MEMORY"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    return SqlStore(connect(url), url)
 
 
 class SqlStore:
     """The Store port. `migrate()` first, once."""
 
-    def __init__(self, engine: AsyncEngine, url: str, writer: AbstractAsyncContextManager[Any]) -> None:
-        self.engine = engine
-        self._url = url
-        self._writer = writer
+    def __init__(self, database: Database, url: str) -> None:
+        self._database = database
+        self.url = url
 
     async def migrate(self) -> None:
         """Bring the tables up to this version. Raises `StoreTooNew`, `StoreUnavailable`."""
-        try:
-            await asyncio.to_thread(_migrate, self._url)
-        except CodeActError:
-            raise
-        except Exception as error:  # drivers raise their own kinds while connecting
-            raise _unavailable(error) from error
+        await self._database.write(_migrate)
 
     # ---- conversations -----------------------------------------------------------------------------------------------
 
     async def create_conversation(self, id: str, title: str, now: float) -> ConversationSummary:
-        async with self._write() as connection:
-            await connection.execute(sql.CREATE, {"id": id, "title": _storable(title), "now": now})
-            row = (await connection.execute(sql.SUMMARY, {"id": id})).one()
-        return _summary(row)
+        def work(connection: Connection) -> ConversationSummary:
+            connection.execute(sql.CREATE, {"id": id, "title": _storable(title), "now": now})
+            return _summary(connection.execute(sql.SUMMARY, {"id": id}).one())
+
+        return await self._database.write(work)
 
     async def conversations(self, limit: int, before: float | None) -> list[ConversationSummary]:
-        async with self._read() as connection:
+        def work(connection: Connection) -> list[ConversationSummary]:
             if before is None:
-                rows = await connection.execute(sql.LIST, {"limit": limit})
+                rows = connection.execute(sql.LIST, {"limit": limit})
             else:
-                rows = await connection.execute(sql.LIST_BEFORE, {"limit": limit, "before": before})
+                rows = connection.execute(sql.LIST_BEFORE, {"limit": limit, "before": before})
             return [_summary(row) for row in rows]
 
+        return await self._database.read(work)
+
     async def summary(self, id: str) -> ConversationSummary | None:
-        async with self._read() as connection:
-            row = (await connection.execute(sql.SUMMARY, {"id": id})).one_or_none()
-        return _summary(row) if row else None
+        return await self._database.read(lambda connection: _find_summary(connection, id))
 
     async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None:
-        async with self._write() as connection:
-            await connection.execute(sql.RENAME, {"id": id, "title": _storable(title), "now": now})
-            row = (await connection.execute(sql.SUMMARY, {"id": id})).one_or_none()
-        return _summary(row) if row else None
+        def work(connection: Connection) -> ConversationSummary | None:
+            connection.execute(sql.RENAME, {"id": id, "title": _storable(title), "now": now})
+            return _find_summary(connection, id)
+
+        return await self._database.write(work)
 
     async def delete(self, id: str) -> bool:
-        async with self._write() as connection:
-            await connection.execute(sql.LOCK, {"id": id})  # a turn that is being opened is seen by the next statement
-            return _changed(await connection.execute(sql.DELETE, {"id": id}))
+        def work(connection: Connection) -> bool:
+            connection.execute(sql.LOCK, {"id": id})  # a turn that is being opened is seen by the next statement
+            return _changed(connection.execute(sql.DELETE, {"id": id}))
+
+        return await self._database.write(work)
 
     async def page(self, id: str) -> Page | None:
         page = await self.page_json(id)
@@ -114,29 +90,13 @@ class SqlStore:
         return Page(summary=page.summary, events=events, cursor=page.cursor, live=live)
 
     async def page_json(self, id: str) -> PageJson | None:
-        async with self._read() as connection:
-            row = (await connection.execute(sql.PAGE, {"id": id})).one_or_none()
-            if row is None:
-                return None
-            events = (await connection.execute(sql.EVENTS, {"id": id, "last": row.last_seq})).scalars().all()
-        if len(events) != row.last_seq:  # deleted between the two statements
-            return None
-        summary = ConversationSummary(
-            id=row.id,
-            title=row.title,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            running=row.turn is not None,
-        )
-        return PageJson(summary=summary, events=events, cursor=row.cursor, live=row.live)
+        return await self._database.read(lambda connection: _page(connection, id))
 
     async def events(self, id: str) -> list[DurableEvent]:
-        async with self._read() as connection:
-            return await _events(connection, id)
+        return await self._database.read(lambda connection: _events(connection, id))
 
     async def next_seq(self, conversation: str) -> int:
-        async with self._read() as connection:
-            last = (await connection.execute(sql.LAST_SEQ, {"id": conversation})).scalar_one_or_none()
+        last = await self._database.read(lambda connection: _last_seq(connection, conversation))
         return (last or 0) + 1
 
     # ---- turns -------------------------------------------------------------------------------------------------------
@@ -146,29 +106,21 @@ class SqlStore:
     ) -> Opening:
         """Raises `Conflict` when another turn was opened and closed since the event's seq was taken."""
         assert isinstance(event, TurnOpened)
-        try:
-            async with self._write() as connection:
-                moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or "")}
-                if not _changed(await connection.execute(sql.OPENED, moved)):
-                    return await self._why_not_opened(connection, conversation, event)
-                turn = {"conversation": conversation, "id": event.turn, "owner": owner, "cursor": cursor, "at": event.at}
-                await connection.execute(sql.ADD_TURN, turn)
-                await connection.execute(sql.ADD_EVENT, _event_row(conversation, event))
-        except IntegrityError:
-            async with self._read() as connection:
-                return await self._why_not_opened(connection, conversation, event)
-        return "opened"
+        moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or "")}
+        turn = {"conversation": conversation, "id": event.turn, "owner": owner, "cursor": cursor, "at": event.at}
+        row = _event_row(conversation, event)
 
-    async def _why_not_opened(self, connection: AsyncConnection, conversation: str, event: TurnOpened) -> Opening:
-        found = (
-            (await connection.execute(sql.FIND_TURN, {"conversation": conversation, "turn": event.turn})).scalars().all()
-        )
-        if found:
-            return "known" if event.turn in found else "busy"
-        last = (await connection.execute(sql.LAST_SEQ, {"id": conversation})).scalar_one_or_none()
-        if last is None:
-            return "unknown"
-        raise Conflict(f"event {event.seq} of conversation {conversation} cannot follow event {last}")
+        def work(connection: Connection) -> Opening:
+            if not _changed(connection.execute(sql.OPENED, moved)):
+                return _why_not_opened(connection, conversation, event)
+            connection.execute(sql.ADD_TURN, turn)
+            connection.execute(sql.ADD_EVENT, row)
+            return "opened"
+
+        try:
+            return await self._database.write(work)
+        except IntegrityError:
+            return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event))
 
     async def append(self, conversation: str, events: Sequence[DurableEvent]) -> None:
         if not events:
@@ -177,90 +129,97 @@ class SqlStore:
             raise ValueError("events must be contiguous")
         closed = next((event for event in reversed(events) if isinstance(event, TurnClosed)), None)
         moved = {"id": conversation, "last": events[-1].seq, "before": events[0].seq - 1}
-        async with self._write() as connection:
-            statement, values = (sql.CLOSED, {**moved, "at": closed.at}) if closed else (sql.MOVED_ON, moved)
-            if not _changed(await connection.execute(statement, values)):
-                raise Conflict(f"event {events[0].seq} of conversation {conversation} is not the next: another owner wrote")
-            await connection.execute(sql.ADD_EVENT, [_event_row(conversation, event) for event in events])
-            if files := list(_file_rows(conversation, events)):
-                await connection.execute(sql.PUT_FILE, files)
-            if closed:
-                await connection.execute(
-                    sql.CLOSE_TURN, {"conversation": conversation, "turn": closed.turn, "at": closed.at}
-                )
+        rows = [_event_row(conversation, event) for event in events]
+        files = list(_file_rows(conversation, events))
 
-    async def checkpoint(self, conversation: str, turn: str, cursor: str, live: Live) -> None:
-        values = {"conversation": conversation, "turn": turn, "cursor": cursor, "live": _json(live)}
-        async with self._write() as connection:
-            await connection.execute(sql.CHECKPOINT, values)
+        def work(connection: Connection) -> None:
+            statement, values = (sql.CLOSED, {**moved, "at": closed.at}) if closed else (sql.MOVED_ON, moved)
+            if not _changed(connection.execute(statement, values)):
+                raise Conflict(f"event {events[0].seq} of conversation {conversation} is not the next: another owner wrote")
+            connection.execute(sql.ADD_EVENT, rows)
+            if files:
+                connection.execute(sql.PUT_FILE, files)
+            if closed:
+                connection.execute(sql.CLOSE_TURN, {"conversation": conversation, "turn": closed.turn, "at": closed.at})
+
+        await self._database.write(work)
+
+    async def checkpoint(self, points: Sequence[Checkpoint]) -> None:
+        rows = [
+            {"conversation": point.conversation, "turn": point.turn, "cursor": point.cursor, "live": _json(point.live)}
+            for point in points
+        ]
+        if rows:
+            await self._database.write(lambda connection: connection.execute(sql.CHECKPOINT, rows).close())
 
     async def left_open(self, owner: str) -> list[OpenTurn]:
-        async with self._read() as connection:
-            rows = (await connection.execute(sql.LEFT_OPEN, {"owner": owner})).all()
+        def work(connection: Connection) -> list[OpenTurn]:
             return [
                 OpenTurn(
                     conversation=row.conversation_id,
                     turn=row.id,
-                    events=await _events(connection, row.conversation_id),
+                    events=_events(connection, row.conversation_id),
                     live=Live.model_validate_json(row.live) if row.live else None,
                 )
-                for row in rows
+                for row in connection.execute(sql.LEFT_OPEN, {"owner": owner}).all()
             ]
 
-    # ---- the connection ----------------------------------------------------------------------------------------------
+        return await self._database.read(work)
+
+    # ---- life --------------------------------------------------------------------------------------------------------
 
     async def check(self) -> Part:
         try:
-            async with self._read() as connection:
-                await connection.execute(sql.PING)
+            await self._database.read(lambda connection: connection.execute(sql.PING).close())
         except StoreUnavailable as error:
             return Part(name="store", ok=False, words=error.words)
         return Part(name="store", ok=True, words="")
 
     async def close(self) -> None:
-        await self.engine.dispose()
-
-    @asynccontextmanager
-    async def _read(self) -> AsyncGenerator[AsyncConnection, None]:
-        """Statements that only read; each sees its own moment."""
-        connection = await self._connect()
-        try:
-            yield connection
-        except SQLAlchemyError as error:
-            raise _unavailable(error) from error
-        finally:
-            await connection.close()
-
-    @asynccontextmanager
-    async def _write(self) -> AsyncGenerator[AsyncConnection, None]:
-        """One transaction: committed when the body ends, rolled back when it raises. `IntegrityError` passes through."""
-        async with self._writer:
-            connection = await self._connect()
-            try:
-                yield connection
-                await connection.commit()
-            except IntegrityError:
-                raise
-            except SQLAlchemyError as error:
-                raise _unavailable(error) from error
-            finally:
-                await connection.close()
-
-    async def _connect(self) -> AsyncConnection:
-        try:
-            return await self.engine.connect()
-        except Exception as error:  # drivers raise their own kinds while connecting, and the pool its timeout
-            raise _unavailable(error) from error
+        await self._database.close()
 
 
-def _migrate(url: str) -> None:
-    from orchestrator.adapters import migrate  # Alembic takes a while to load: not on the event loop
+def _find_summary(connection: Connection, id: str) -> ConversationSummary | None:
+    row = connection.execute(sql.SUMMARY, {"id": id}).one_or_none()
+    return _summary(row) if row else None
 
-    migrate.upgrade(url)
+
+def _last_seq(connection: Connection, conversation: str) -> int | None:
+    last: int | None = connection.execute(sql.LAST_SEQ, {"id": conversation}).scalar_one_or_none()
+    return last
 
 
-async def _events(connection: AsyncConnection, conversation: str) -> list[DurableEvent]:
-    payloads = (await connection.execute(sql.ALL_EVENTS, {"id": conversation})).scalars()
+def _page(connection: Connection, id: str) -> PageJson | None:
+    row = connection.execute(sql.PAGE, {"id": id}).one_or_none()
+    if row is None:
+        return None
+    events = connection.execute(sql.EVENTS, {"id": id, "last": row.last_seq}).scalars().all()
+    if len(events) != row.last_seq:  # deleted between the two statements
+        return None
+    summary = ConversationSummary(
+        id=row.id, title=row.title, created_at=row.created_at, updated_at=row.updated_at, running=row.turn is not None
+    )
+    return PageJson(summary=summary, events=events, cursor=row.cursor, live=row.live)
+
+
+def _why_not_opened(connection: Connection, conversation: str, event: TurnOpened) -> Opening:
+    found = connection.execute(sql.FIND_TURN, {"conversation": conversation, "turn": event.turn}).scalars().all()
+    if found:
+        return "known" if event.turn in found else "busy"
+    last = _last_seq(connection, conversation)
+    if last is None:
+        return "unknown"
+    raise Conflict(f"event {event.seq} of conversation {conversation} cannot follow event {last}")
+
+
+def _migrate(connection: Connection) -> None:
+    from orchestrator.adapters import migrate  # Alembic takes a while to load
+
+    migrate.migrate(connection)
+
+
+def _events(connection: Connection, conversation: str) -> list[DurableEvent]:
+    payloads = connection.execute(sql.ALL_EVENTS, {"id": conversation}).scalars()
     return [_EVENT.validate_json(payload) for payload in payloads]
 
 
@@ -329,11 +288,3 @@ def _storable(words: str) -> str:
 
 def _changed(result: CursorResult[Any]) -> bool:
     return result.rowcount > 0
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-    return StoreUnavailable(
-        f"The database does not answer ({cause[0] if cause else type(error).__name__})."
-        " Check that it runs, that CODEACT_STORE_URL is right, and that its disk is not full."
-    )

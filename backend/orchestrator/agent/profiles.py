@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orchestrator.agent.actions import Decoder
@@ -79,8 +79,8 @@ TOOL_DEFINITION: dict[str, Any] = {
 
 
 class Profile(Protocol):
-    """`stop`: strings the server is asked to stop at. `tools`: OpenAI tool definitions. `extra`: further fields of the
-    request, for servers that know them. `remind`: how to write code, said when a message could not be used."""
+    """`stop`: strings the server is asked to stop at. `tools`: OpenAI tool definitions. `remind`: how to write code, said
+    when a message could not be used."""
 
     @property
     def name(self) -> str: ...
@@ -88,8 +88,6 @@ class Profile(Protocol):
     def stop(self) -> tuple[str, ...]: ...
     @property
     def tools(self) -> tuple[dict[str, Any], ...]: ...
-    @property
-    def extra(self) -> dict[str, Any]: ...
     @property
     def system(self) -> str: ...
     @property
@@ -114,7 +112,6 @@ class TextProfile:
 
     name: str
     stop: tuple[str, ...]
-    extra: dict[str, Any]
     system: str
     remind: str
     prefix: str  # the line an observation begins with
@@ -139,7 +136,6 @@ class ToolsProfile:
 
     name: str = "tools"
     stop: tuple[str, ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
     system: str = TOOLS_SYSTEM
     remind: str = f'Call {TOOL} with one JSON object, {{"code": "…"}}, that holds the Python code as a string.'
     tools: tuple[dict[str, Any], ...] = (TOOL_DEFINITION,)
@@ -166,7 +162,6 @@ def codeact(prefix: str) -> Profile:
     return TextProfile(
         name="codeact",
         stop=("</execute>", "<|im_end|>", "<|im_start|>"),
-        extra={"include_stop_str_in_output": True},
         system=CODEACT_SYSTEM,
         remind="Put the code between <execute> and </execute>.",
         prefix=prefix,
@@ -179,7 +174,6 @@ def fenced(prefix: str) -> Profile:
     return TextProfile(
         name="fenced",
         stop=(),
-        extra={},
         system=FENCED_SYSTEM.replace("{prefix}", prefix),
         remind="End your message with one ```python block.",
         prefix=prefix,

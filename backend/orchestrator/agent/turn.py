@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from executor import wire
+from orchestrator.agent.observations import result_key
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellOutcome, CellPhase, StepFinish, TurnOutcome
 from orchestrator.protocol.outputs import Output, OutputOp
@@ -95,7 +96,7 @@ class Turn:
     stopping: Why | None = None
     executions: int = 0
     tokens: int = 0
-    last: tuple[str, CellOutcome, tuple[Output, ...]] | None = None
+    last: tuple[str, tuple[object, ...]] | None = None
     same: int = 0
     fruitless: int = 0
 
@@ -144,11 +145,13 @@ class WroteObservation:
 
 @dataclass(frozen=True, slots=True)
 class ModelEnded:
-    """The message is over. `cut`: by the token limit. `tokens`: written, as counted by the server or estimated."""
+    """The message is over. `cut`: by the token limit. `tokens`: written, as counted by the server or estimated. `error`:
+    why its code action cannot be read, for the model."""
 
     cut: bool
     usage: ev.Usage | None
     tokens: int
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +283,8 @@ def _while_asking(turn: Turn, asking: Asking, signal: Signal, now: float) -> lis
             return []
         case ModelEnded() | ModelStopped() if turn.stopping:
             return _stopped_step(turn, asking, now)
-        case ModelEnded(cut=cut, usage=usage):
-            return _end_of_step(turn, asking, _finish(asking, cut), usage, now)
+        case ModelEnded(cut=cut):
+            return _end_of_step(turn, asking, _finish(asking, cut), signal, now)
         case ModelFailed(words=words):
             return [
                 _step_closed(turn, asking, StepFinish.FAILED, None, words),
@@ -301,8 +304,8 @@ def _finish(asking: Asking, cut: bool) -> StepFinish:
     return StepFinish.ANSWER
 
 
-def _end_of_step(turn: Turn, asking: Asking, finish: StepFinish, usage: ev.Usage | None, now: float) -> list[ev.Event]:
-    step = _step_closed(turn, asking, finish, usage, "")
+def _end_of_step(turn: Turn, asking: Asking, finish: StepFinish, end: ModelEnded, now: float) -> list[ev.Event]:
+    step = _step_closed(turn, asking, finish, end.usage, end.error)
     match finish:
         case StepFinish.CODE:
             cell = cell_id(turn.id, asking.step)
@@ -376,7 +379,7 @@ def _end_of_cell(
 
 def _again(turn: Turn, code: str, outcome: CellOutcome, outputs: tuple[Output, ...]) -> int:
     """How many cells in a row before this one were the same and came out the same."""
-    return turn.same + 1 if turn.last == (code, outcome, outputs) else 0
+    return turn.same + 1 if turn.last == (code, result_key(outcome, outputs)) else 0
 
 
 def _limit(turn: Turn, ahead: int, now: float, executions: int | None = None) -> list[ev.Event]:
@@ -483,5 +486,5 @@ def _after_cell(turn: Turn, running: Running, event: ev.CellClosed) -> Turn:
         variables=event.variables_kept,
         executions=turn.executions + 1,
         same=_again(turn, running.code, event.outcome, outputs),
-        last=(running.code, event.outcome, outputs),
+        last=(running.code, result_key(event.outcome, outputs)),
     )
