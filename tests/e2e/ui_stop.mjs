@@ -21,7 +21,7 @@ test("Stop while the model is silent ends the turn, and the next message works",
 test("Stop while text is written keeps what was written", async () => {
   const { page } = here;
   await send(page, `slowly ${"one two three ".repeat(200)}`);
-  await lastTurn(page).getByText("one two three").last().waitFor();
+  await lastTurn(page).locator(".markdown", { hasText: "one two three" }).waitFor();
   await stopButton(page).click();
   await stopped(page);
   assert.match(await lastTurn(page).locator(".markdown").innerText(), /one two/);
