@@ -1,7 +1,6 @@
 """Every statement of the SQL store: only what SQLite and PostgreSQL both understand, each on an index.
 
 Text, not constructs: SQLAlchemy compiles each once, and a statement on the hot path costs what the database costs.
-Formatted-in parts are constants of this file.
 """
 
 from __future__ import annotations
@@ -10,19 +9,17 @@ from sqlalchemy import text
 
 # ---- conversations ----
 
-_SUMMARY_COLUMNS = """c.id, c.title, c.created_at, c.updated_at,
-    EXISTS (SELECT 1 FROM turns t WHERE t.conversation_id = c.id AND t.closed_at IS NULL) AS running"""
+_SUMMARIES = """SELECT c.id, c.title, c.created_at, c.updated_at,
+    EXISTS (SELECT 1 FROM turns t WHERE t.conversation_id = c.id AND t.closed_at IS NULL) AS running
+    FROM conversations c"""
 
 CREATE = text(
     "INSERT INTO conversations (id, title, created_at, updated_at, last_seq) VALUES (:id, :title, :now, :now, 0)"
     " ON CONFLICT (id) DO NOTHING"
 )
-LIST = text(f"SELECT {_SUMMARY_COLUMNS} FROM conversations c ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
-LIST_BEFORE = text(
-    f"SELECT {_SUMMARY_COLUMNS} FROM conversations c WHERE c.updated_at < :before"
-    " ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit"
-)
-SUMMARY = text(f"SELECT {_SUMMARY_COLUMNS} FROM conversations c WHERE c.id = :id")
+LIST = text(_SUMMARIES + " ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
+LIST_BEFORE = text(_SUMMARIES + " WHERE c.updated_at < :before ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
+SUMMARY = text(_SUMMARIES + " WHERE c.id = :id")
 RENAME = text("UPDATE conversations SET title = :title, updated_at = :now WHERE id = :id")
 LOCK = text("UPDATE conversations SET last_seq = last_seq WHERE id = :id")
 DELETE = text(
