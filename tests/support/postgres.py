@@ -54,7 +54,9 @@ class Postgres:
         options = ["-k", str(self._folder), "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=60"]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                [*_as_user(), str(self._programs / "postgres"), "-D", str(self._data), *options], stdout=log, stderr=log
+                [*_as_user("--pdeathsig=INT"), self._programs / "postgres", "-D", self._data, *options],
+                stdout=log,
+                stderr=log,
             )
         self._wait()
 
@@ -86,11 +88,11 @@ class Postgres:
             raise RuntimeError(done.stderr.decode())
 
 
-def _as_user() -> list[str]:
-    """The server refuses to run as root."""
+def _as_user(*options: str) -> list[str]:
+    """The server refuses to run as root. `--pdeathsig` ends it with us, even when we are killed."""
     if os.geteuid() != 0:
-        return []
-    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
+        return ["setpriv", *options] if options else []
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", *options]
 
 
 @contextmanager
