@@ -100,7 +100,7 @@ const outputs = new Log()
   .end();
 
 const long = new Log();
-for (let n = 0; n < 120; n++) long.ask(`Question ${n + 1}`).run(`print(${n})`, [out(`${n}\n`), ...(n % 10 ? [] : [table])]).say(`The answer to question ${n + 1} is **${n}**.`).end();
+for (let n = 0; n < 500; n++) long.ask(`Question ${n + 1}`).run(`print(${n})`, [out(`${n}\n`), ...(n % 10 ? [] : [table])]).say(`The answer to question ${n + 1} is **${n}**.`).end();
 
 const page = (summary: ConversationSummary, log: Log, live: Live | null = null): ConversationPage => ({
   summary, events: log.events, live, cursor: "0",

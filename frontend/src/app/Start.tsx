@@ -42,7 +42,7 @@ export function Start({ model, before, after, onStart }: { model: string; before
         </div>
       </div>
       <div className="compose">
-        <Composer conversation="new" busy={false} stopping={false} model={model} lastText="" returned={null} onSend={send} onStop={() => undefined} />
+        <Composer conversation="new" busy={false} stopping={false} model={model} lastText="" onSend={send} onStop={() => undefined} />
       </div>
     </main>
   );

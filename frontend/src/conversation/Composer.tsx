@@ -4,23 +4,21 @@ import { Icon } from "../ui/Icon";
 import { drafts } from "./drafts";
 
 interface Props {
-  /** Whose draft this is; the text is read anew when it changes. */
+  /** Whose draft this is. */
   conversation: string;
   /** A turn is open: nothing can be sent, but it can be stopped. */
   busy: boolean;
   stopping: boolean;
   model: string;
   lastText: string;
-  /** A text that comes back because the server refused it. */
-  returned: string | null;
   onSend: (text: string) => void;
   onStop: () => void;
 }
 
 const TWICE_MS = 1500;
 
-export function Composer({ conversation, busy, stopping, model, lastText, returned, onSend, onStop }: Props) {
-  const [text, setText] = useState(() => returned ?? drafts.read(conversation));
+export function Composer({ conversation, busy, stopping, model, lastText, onSend, onStop }: Props) {
+  const [text, setText] = useState(() => drafts.read(conversation));
   const area = useRef<HTMLTextAreaElement>(null);
   const escape = useEscapeTwice(busy && !stopping, onStop);
 

@@ -35,10 +35,14 @@ export function Conversation({ id, connection, status, before, after }: Props) {
       {phase.name === "failed" ? (
         <div className="blank" role="alert">
           <p>{phase.words}</p>
-          {phase.again && (
+          {phase.again ? (
             <button type="button" className="button" onClick={() => session.reload()}>
               Try again
             </button>
+          ) : (
+            <a className="button" href="/">
+              New conversation
+            </a>
           )}
         </div>
       ) : phase.name === "loading" && state.pending.length === 0 ? (

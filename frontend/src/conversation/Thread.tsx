@@ -54,13 +54,12 @@ export function Thread({ session, state, model }: { session: Session; state: Sna
           </p>
         )}
         <Composer
-          key={session.id + (state.returned?.turn ?? "")}
+          key={state.returned}
           conversation={session.id}
           busy={open !== undefined || pending.length > 0}
           stopping={open?.state === "stopping"}
           model={model}
           lastText={view.turns.findLast((turn) => turn.text)?.text ?? ""}
-          returned={state.returned?.text ?? null}
           onSend={send}
           onStop={stop}
         />

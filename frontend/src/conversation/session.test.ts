@@ -44,7 +44,16 @@ async function ready(page = PAGE) {
   return all;
 }
 
-beforeEach(() => void vi.useFakeTimers());
+const stored = new Map<string, string>();
+beforeEach(() => {
+  vi.useFakeTimers();
+  stored.clear();
+  vi.stubGlobal("localStorage", {
+    getItem: (key: string) => stored.get(key) ?? null,
+    setItem: (key: string, value: string) => stored.set(key, value),
+    removeItem: (key: string) => stored.delete(key),
+  });
+});
 afterEach(() => {
   vi.useRealTimers();
   vi.unstubAllGlobals();
@@ -117,7 +126,8 @@ describe("a session", () => {
     const { turn } = session.read().pending[0]!;
     tell({ type: "refused", reason: "turn_open", words: "Another turn is open.", conversation: "c", turn });
     await vi.advanceTimersByTimeAsync(60);
-    expect(session.read()).toMatchObject({ pending: [], notice: "Another turn is open.", returned: { text: "hello" } });
+    expect(session.read()).toMatchObject({ pending: [], notice: "Another turn is open.", returned: turn });
+    expect(stored.get("draft:c")).toBe("hello");
   });
 
   it("tells its watchers at once, and then at most every 50 ms", async () => {

@@ -1,6 +1,7 @@
 import { api, ApiError } from "../connection";
 import type { Connection } from "../connection";
 import type { Command, Frame, Told, View } from "../protocol";
+import { drafts } from "./drafts";
 import { apply, EMPTY, ofPage } from "./fold";
 import { Outbox } from "./outbox";
 import type { Pending } from "./outbox";
@@ -16,8 +17,8 @@ export interface Snapshot {
   pending: readonly Pending[];
   /** Words of the last refusal, until the next send. */
   notice: string;
-  /** The last message that was refused: its text goes back into the composer. */
-  returned: Pending | null;
+  /** The last message that was refused: its text is in the draft again. */
+  returned: string | null;
   /** Server clock minus ours, in seconds, for elapsed times. */
   skew: number;
 }
@@ -191,8 +192,11 @@ export class Session {
 
   private refused(words: string, turn: string | null): void {
     const refused = this.outbox.items.find((pending) => pending.turn === turn);
-    if (refused) this.outbox.keep((pending) => pending !== refused);
-    this.change({ notice: words, pending: this.outbox.items, returned: refused ?? this.snapshot.returned });
+    if (refused) {
+      this.outbox.keep((pending) => pending !== refused);
+      drafts.write(this.id, [refused.text, drafts.read(this.id)].filter(Boolean).join("\n\n"));
+    }
+    this.change({ notice: words, pending: this.outbox.items, returned: refused?.turn ?? this.snapshot.returned });
   }
 
   private gone(): void {
