@@ -16,7 +16,8 @@ from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
 from traitlets.config import Config
 
-FLUSH_S = 0.0  # ipykernel waits 200 ms before it sends what was printed; its thread comes round every 5 ms at most anyway
+from prompt_output import PromptOutput
+
 NO_INPUT = (
     "This code runs without a keyboard, so {what} cannot ask for a value. "
     "Put the value in the code, or read it from a file in the workspace."
@@ -50,12 +51,12 @@ class App(IPKernelApp):
         os.dup2(null, 2)
         os.close(null)
         super().init_io()
-        sys.stdout.flush_interval = sys.stderr.flush_interval = FLUSH_S
 
 
 def config() -> Config:
     c = Config()
     c.IPKernelApp.kernel_class = Kernel
+    c.IPKernelApp.outstream_class = f"{PromptOutput.__module__}.{PromptOutput.__qualname__}"
     c.IPythonKernel._execute_sleep = 0
     c.HistoryManager.enabled = False
     c.InlineBackend.figure_formats = {"png"}
