@@ -194,7 +194,7 @@ class Runner:
         if not self.turn.stopping:
             closed = await self._watch(effect)
         self._cancel_flush()
-        self._ops += self._collector.finish()
+        self._ops += self._collector.finish(closed.dropped_bytes)
         await self._tell_outputs()
         await self._signal(t.CellEnded(closed, tuple(self._collector.outputs)))
         self._spawn(self._tell_kernel())

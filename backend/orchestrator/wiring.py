@@ -51,6 +51,8 @@ async def build(settings: Settings) -> Parts:
     bus = await _choose(_BUSES, "CODEACT_BUS_URL", settings.bus_url, settings)
     kernel = await _choose(_KERNELS, "CODEACT_KERNEL_URL", settings.kernel_url, settings)
     model = await _choose(_MODELS, "CODEACT_MODEL_URL", settings.model_url, settings)
+    if not model.name:
+        await model.check()  # asks the server what it serves, so that the profile fits it
     profile = profile_for(model.name, settings.model_profile, settings.model_observation_prefix)
     agent = Agent(profile, _limits(settings), settings.model_context_tokens)
     world = World(model, kernel, time.time, settings.model_temperature)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from contextlib import suppress
@@ -14,9 +13,9 @@ import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
-from traitlets.config import Config
-
+from memory import DataLimit
 from prompt_output import PromptOutput
+from traitlets.config import Config
 
 NO_INPUT = (
     "This code runs without a keyboard, so {what} cannot ask for a value. "
@@ -64,10 +63,10 @@ def config() -> Config:
     return c
 
 
-def limit(data: int) -> None:
+def limit(data: int) -> DataLimit:
     """A memory bomb gets MemoryError at `data` bytes; when that fails, this process is the one to be killed."""
-    resource.setrlimit(resource.RLIMIT_DATA, (data, data))
     Path("/proc/self/oom_score_adj").write_text("800")
+    return DataLimit(data)
 
 
 def lay_out_fonts() -> None:
@@ -80,9 +79,10 @@ def lay_out_fonts() -> None:
 def main() -> None:
     sys.path.remove(str(Path(__file__).parent))  # a cell's `import app` means the tenant's
     lay_out_fonts()
-    limit(int(sys.argv.pop(1)))
+    data_limit = limit(int(sys.argv.pop(1)))
     app = App.instance(config=config())
     app.initialize(sys.argv[1:])
+    data_limit.watch(app.shell)
     app.start()
 
 

@@ -1,8 +1,8 @@
 """Runs pieces of work on a database: a function of one SQLAlchemy connection is one transaction.
 
 The same function runs on both. PostgreSQL is spoken to asynchronously (asyncpg). SQLite has nothing to wait for but its
-file, so a whole transaction goes to a thread in one hop; a driver that hops once per statement costs three times as much, and
-writes would queue for the file's lock instead of here, in order.
+file, so a whole transaction goes to a thread in one hop: a driver that hops once per statement costs three times as much.
+Writes queue here, in order, instead of polling the file's lock.
 """
 
 from __future__ import annotations

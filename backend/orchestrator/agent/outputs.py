@@ -100,6 +100,7 @@ class Collector:
         self._ops: list[OutputOp] = []
         self._clear_next = False
         self._reset()
+        self._gaps = 0  # bytes that the executor left out, as far as it has shown where
 
     def _reset(self) -> None:
         self._shown: list[_Slot] = []
@@ -137,8 +138,11 @@ class Collector:
         ops, self._ops = self._ops, []
         return ops
 
-    def finish(self) -> list[OutputOp]:
-        """Nothing more comes: tell the tail, and the true size of what was left out."""
+    def finish(self, dropped: int = 0) -> list[OutputOp]:
+        """Nothing more comes: tell the tail, and the true size of what was left out. `dropped`: bytes that the executor
+        left out in all, of which the gaps it showed are a part."""
+        if dropped > self._gaps:
+            self._gap(dropped - self._gaps)
         self._join_tail()
         marks = [mark for mark in (self._cut, self._dropped) if mark is not None and mark.size and mark.index is None]
         tail = [text for text in self._tail if text.rope]
@@ -279,6 +283,7 @@ class Collector:
 
     def _gap(self, size: int) -> None:
         """The executor left something out just here."""
+        self._gaps += size
         self._current = None
         if self._cut is not None:
             self._omit(self._cut, size + self._drop_tail())

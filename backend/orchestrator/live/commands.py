@@ -26,11 +26,11 @@ def refusal(reason: Refusal, words: str, conversation: str | None = None, turn: 
     return Refused(reason=reason, words=words, conversation=conversation, turn=turn)
 
 
-async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscriptions) -> Pong | Refused | None:
+async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscriptions, via: Via) -> Pong | Refused | None:
     """Carry out one command; what to answer, if anything. Never raises: a failure of ours is a refusal with an id that the
     log explains."""
     try:
-        return await _serve(command, parts, subscriptions)
+        return await _serve(command, parts, subscriptions, via)
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("command %s failed [%s]", command.type, mark)
@@ -38,7 +38,7 @@ async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscri
         return refusal(Refusal.FAILED, words, getattr(command, "conversation", None), getattr(command, "turn", None))
 
 
-async def _serve(command: c.Command, parts: Parts, subscriptions: Subscriptions) -> Pong | Refused | None:
+async def _serve(command: c.Command, parts: Parts, subscriptions: Subscriptions, via: Via) -> Pong | Refused | None:
     match command:
         case c.Subscribe(conversation=conversation, cursor=cursor):
             if await parts.store.summary(conversation) is None:
@@ -47,9 +47,9 @@ async def _serve(command: c.Command, parts: Parts, subscriptions: Subscriptions)
         case c.Unsubscribe(conversation=conversation):
             await subscriptions.remove(conversation)
         case c.SendMessage(conversation=conversation, turn=turn, text=text):
-            return _refused(await parts.turns.open(conversation, turn, text, Via.BROWSER), conversation, turn)
+            return _refused(await parts.turns.open(conversation, turn, text, via), conversation, turn)
         case c.ContinueTurn(conversation=conversation, turn=turn):
-            return _refused(await parts.turns.resume(conversation, turn, Via.BROWSER), conversation, turn)
+            return _refused(await parts.turns.resume(conversation, turn, via), conversation, turn)
         case c.StopTurn(conversation=conversation, turn=turn):
             await parts.turns.stop(conversation, turn)
         case c.RestartKernel(conversation=conversation):

@@ -15,6 +15,7 @@ from orchestrator.live.subscriptions import Subscriptions, send_text
 from orchestrator.ports import TooOld
 from orchestrator.protocol import PROTOCOL_VERSION
 from orchestrator.protocol.commands import Command
+from orchestrator.protocol.events import Via
 from orchestrator.protocol.frames import CloseCode, Hello, Refusal
 from orchestrator.wiring import Parts
 
@@ -45,6 +46,7 @@ async def live(socket: WebSocket) -> None:
 
 async def _listen(socket: WebSocket, parts: Parts, subscriptions: Subscriptions) -> None:
     malformed = 0
+    via = Via.BROWSER if "origin" in socket.headers else Via.TERMINAL  # browsers always name their page's origin
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
@@ -59,7 +61,7 @@ async def _listen(socket: WebSocket, parts: Parts, subscriptions: Subscriptions)
                 await socket.close(CloseCode.MISBEHAVED)
                 return
             continue
-        answer = await serve_command(command, parts, subscriptions)
+        answer = await serve_command(command, parts, subscriptions, via)
         if answer is not None:
             await send_text(socket, encode(answer))
 
