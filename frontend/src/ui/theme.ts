@@ -40,7 +40,10 @@ export function choose(choice: Choice): void {
 }
 
 function watch(watcher: () => void): () => void {
-  if (watchers.size === 0) darkSystem().addEventListener("change", show);
+  if (watchers.size === 0) {
+    darkSystem().addEventListener("change", show);
+    document.documentElement.dataset["theme"] = current(); // it may have changed since the first paint
+  }
   watchers.add(watcher);
   return () => {
     watchers.delete(watcher);
