@@ -44,7 +44,7 @@ def script(request: Request) -> Reply:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served(tmp_path_factory) -> AsyncGenerator[Served, None]:
+async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Served, None]:
     if not shutil.which("node") or not Path(CHROMIUM).exists() or not (FRONTEND / "node_modules").is_dir():
         pytest.skip("needs node, Chromium and the frontend's packages")
     assert (FRONTEND / "dist/index.html").is_file(), "build the page first: npm run build in frontend/"
