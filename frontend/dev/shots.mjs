@@ -1,10 +1,10 @@
-// Pictures of every scene: node dev/shots.mjs [folder]. Needs a Chromium (CHROMIUM, default /usr/bin/chromium).
+// Pictures of every scene: node dev/shots.mjs folder [scene…]. Needs a Chromium (CHROMIUM, default /usr/bin/chromium).
 import { mkdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { build, preview } from "vite";
 
-const folder = process.argv[2] ?? "/tmp/shots";
+const folder = process.argv[2] ?? "node_modules/.cache/shots";
 const configFile = fileURLToPath(new URL("vite.config.ts", import.meta.url));
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
 const SIZES = { wide: { width: 1440, height: 1000 }, phone: { width: 390, height: 844 } };
