@@ -95,15 +95,16 @@ class Journal:
             self._telling = False
 
     async def _drain(self) -> None:
-        """Store and tell until nothing waits: all facts that wait go in one transaction."""
+        """Store and tell until nothing waits. Live events never wait for facts that come after them; all facts that wait
+        go in one transaction."""
         while self._queue:
+            await self._tell_live()
             waiting = list(self._queue)
             facts = [cast(ev.DurableEvent, event) for event in waiting if isinstance(event, _DURABLE)]
             if facts:
                 await self._store.append(self._conversation, facts)
-            for event in waiting:
-                await self._publish(event)
-                self._queue.popleft()
+            for _ in waiting:
+                await self._publish(self._queue.popleft())
         self._writer = None
 
     async def _publish(self, event: ev.Event) -> None:
