@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TAIL = 256 * 1024  # bytes of a long text's end that are handed on after its middle was left out
-EVICT_AFTER_S = 60.0  # an idle sandbox may be taken from its conversation when all are in use
+EVICT_AFTER_S = 5.0  # an idle sandbox may be taken from its conversation when all are in use: variables go, files stay
 
 
 class Manager:

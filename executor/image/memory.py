@@ -1,7 +1,7 @@
 """The kernel's memory limit, and the last metres beyond it.
 
-A cell that fills the memory ends with MemoryError, and what it made is still there: with nothing left, not even the `del` that
-would free it could run. So the limit is raised a little after such a cell, and lowered again once there is room.
+A cell that fills the memory ends with MemoryError, and what it made is still there: with nothing left, not even the `del`
+that would free it could run. So the limit is raised a little after such a cell, and lowered again once there is room.
 """
 
 from __future__ import annotations

@@ -99,7 +99,10 @@ async def test_the_kernel_ends_itself(tab: Tab) -> None:
 
 
 async def test_a_fork_bomb(tab: Tab) -> None:
-    bomb = "import os, time\nfor _ in range(5000):\n    try:\n        if os.fork() == 0: time.sleep(60)\n    except OSError as e:\n        print(e); break"
+    bomb = (
+        "import os, time\nfor _ in range(5000):\n    try:\n        if os.fork() == 0: time.sleep(60)\n"
+        "    except OSError as e:\n        print(e); break"
+    )
     cell = await suffer(tab, bomb)
     assert "unavailable" in text(cell).lower() or cell.outcome is not CellOutcome.OK
 
@@ -126,7 +129,10 @@ async def test_input_is_refused_with_words(tab: Tab) -> None:
 
 
 async def test_a_thread_that_prints_after_its_cell_has_ended(tab: Tab) -> None:
-    code = "import threading, time\ndef late():\n    time.sleep(0.3)\n    print('too late')\nthreading.Thread(target=late).start()"
+    code = (
+        "import threading, time\ndef late():\n    time.sleep(0.3)\n    print('too late')\n"
+        "threading.Thread(target=late).start()"
+    )
     await tab.ask(f"run {code}")
     await asyncio.sleep(1.0)  # the thread prints while nothing runs
     view = await tab.ask("run print('next')")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -158,7 +159,7 @@ async def test_the_history_is_a_byte_stable_prefix(tab: Tab, model) -> None:
     for number in range(3):
         await tab.ask(f"run print({number})")
     bodies = [exchange.request.messages for exchange in model.server.exchanges[-6:]]
-    for earlier, later in zip(bodies, bodies[1:], strict=False):
+    for earlier, later in pairwise(bodies):
         assert later[: len(earlier)] == earlier
 
 

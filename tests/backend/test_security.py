@@ -37,7 +37,7 @@ def make() -> TestClient:
             Route("/api/x", data, methods=["GET", "POST"]),
             Route("/v1/models", data, methods=["GET", "POST"]),
             WebSocketRoute("/ws", live),
-        ]  # fmt: skip
+        ]
     )
     return TestClient(OnlyYou(app, token=TOKEN, hosts=["chat.example"]), base_url="http://localhost:8000")
 

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 
 from orchestrator.main import create_app
 from orchestrator.protocol import events as ev
-from orchestrator.protocol.page import ConversationPage
 from orchestrator.protocol.fold import apply, fold
+from orchestrator.protocol.page import ConversationPage
 from orchestrator.protocol.view import View
 from orchestrator.settings import Settings
 
