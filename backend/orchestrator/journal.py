@@ -99,6 +99,7 @@ class Journal:
         go in one transaction."""
         while self._queue:
             await self._tell_live()
+            await asyncio.sleep(0)  # what was just told leaves before the store takes its share of this process
             waiting = list(self._queue)
             facts = [cast(ev.DurableEvent, event) for event in waiting if isinstance(event, _DURABLE)]
             if facts:

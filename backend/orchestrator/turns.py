@@ -168,6 +168,7 @@ class Turns:
         session.add(event)
         journal = Journal(self._store, self._bus, conversation, session.transcript, cursor)
         self._start(conversation, session, event, journal)
+        await asyncio.sleep(0)  # the request goes out first: the model reads it while we write
         result: Opened | None = None
         try:
             result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text))
