@@ -33,6 +33,7 @@ Tell = Callable[[str], None]
 GRACEFUL_S = 5
 READY_CHECK_S = 15.0
 WS_MAX_BYTES = 1 << 20
+LIMITED = "Not in force"  # begins the executor's words for limits that this machine cannot set
 
 
 def run(settings: Settings) -> int:
@@ -193,7 +194,7 @@ async def _tell_what_is_missing(address: str, tell: Tell) -> None:
         log.warning("readyz did not answer: %s", error)
         return
     for part in state.get("parts", []):
-        if not part["ok"]:
+        if not part["ok"] or LIMITED in part["words"]:
             tell(f"{part['name']}: {part['words']}")
 
 
