@@ -181,7 +181,7 @@ class Turns:
 
     def _start(self, conversation: str, session: Session, event: TurnOpened, journal: Journal) -> None:
         state = t.opened(event, self._agent.limits, session.variables)
-        begun = partial(self._begin, conversation)
+        begun = partial(self._begin, conversation, journal)
         runner = Runner(conversation, state, self._agent.profile, session.transcript, journal, self._world, begun)
         self._runners[conversation] = runner
         self._tasks[conversation] = asyncio.create_task(self._drive(conversation, session, runner))
@@ -194,7 +194,8 @@ class Turns:
             await asyncio.wait([task])
         self._sessions.pop(conversation, None)
 
-    async def _begin(self, conversation: str) -> None:
+    async def _begin(self, conversation: str, journal: Journal) -> None:
+        await journal.settled()
         await self._world.kernel.prepare(conversation)
         await self._tell_summary(conversation)
 

@@ -14,12 +14,13 @@ from executor.channel import Channel
 from executor.lifecycle import Step
 from executor.outbox import Outbox
 from executor.sandbox.base import SandboxUnavailable
-from executor.slot import Slot
+from executor.slot import Pressure, Slot
 from executor.wire import Closed, FileChange, KernelState, Outcome, Started, Starting
 
 log = logging.getLogger(__name__)
 
 BEGIN_S = 0.5  # a signal that arrives before the code runs is ignored by the kernel: wait that long for it to begin
+FULL = 0.8  # of the memory that a process may use: from here on a sudden end is put down to memory
 PATIENCE_S = (2.0, 3.0)  # after the first and the second interrupt
 RESTART_S = 3.0
 
@@ -121,12 +122,12 @@ async def _channel(slot: Slot, run: Run) -> Channel | None:
 
 
 async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
-    kills = slot.oom_kills()
+    before = slot.pressure()
     run.outbox.put(Started(fresh=channel.fresh))
     slot.step(Step.RUN)
     began = time.monotonic()
     cell = channel.execute(run.code, run.outbox)
-    end = await _ended(slot, channel, cell, run, kills)
+    end = await _ended(slot, channel, cell, run, before)
     if slot.state is KernelState.BUSY:
         slot.step(Step.DONE)
     elif slot.state is KernelState.RESTARTING:
@@ -136,14 +137,14 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
     return _closed(end.outcome, end.kept, end.words, end.count, duration, run.outbox.dropped, await _changed(slot))
 
 
-async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, kills: int | None) -> _End:
+async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, before: Pressure) -> _End:
     await asyncio.wait((cell.ended, run.stopped), timeout=run.timeout_s, return_when=asyncio.FIRST_COMPLETED)
     if cell.ended.done():
-        return _by_itself(slot, cell, run, kills)
+        return _by_itself(slot, cell, run, before)
     outcome = Outcome.INTERRUPTED if run.stopped.done() else Outcome.TIMED_OUT
     forced = await _stop(slot, channel, cell)
     if cell.ended.result() is not Ending.REPLIED and not forced:
-        return _by_itself(slot, cell, run, kills)
+        return _by_itself(slot, cell, run, before)
     return _End(outcome, not forced, words.ended(outcome, not forced, slot.limits.memory, run.timeout_s), _count(cell))
 
 
@@ -169,7 +170,7 @@ async def _within(seconds: float, *futures: asyncio.Future[Any]) -> None:
     await asyncio.wait(futures, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _by_itself(slot: Slot, cell: Cell, run: Run, kills: int | None) -> _End:
+def _by_itself(slot: Slot, cell: Cell, run: Run, before: Pressure) -> _End:
     """The outcome of a cell that nobody stopped."""
     ending = cell.ended.result()
     if ending is Ending.REPLIED:
@@ -177,7 +178,7 @@ def _by_itself(slot: Slot, cell: Cell, run: Run, kills: int | None) -> _End:
     elif run.reason:
         return _End(Outcome.INTERRUPTED, False, words.taken_away(run.reason, True, run.files_kept))
     else:
-        outcome, kept = _died(slot, ending, kills), False
+        outcome, kept = _died(slot, ending, before), False
         if ending is Ending.DIED and not cell.begun.done():
             slot.drop()  # the code may lie in a queue, and would be run by the next kernel
     return _End(outcome, kept, words.ended(outcome, kept, slot.limits.memory, run.timeout_s), _count(cell))
@@ -196,9 +197,13 @@ def _replied(cell: Cell) -> Outcome:
     return Outcome.ERROR
 
 
-def _died(slot: Slot, ending: Ending, kills: int | None) -> Outcome:
-    now = slot.oom_kills()
-    if kills is not None and now is not None and now > kills:
+def _died(slot: Slot, ending: Ending, before: Pressure) -> Outcome:
+    """Out of memory when a process was killed for it, or when Python ended just after it had filled what it may use:
+    libraries that are refused memory abort."""
+    now = slot.pressure()
+    if now.kills is not None and now.kills > (before.kills or 0):
+        return Outcome.OUT_OF_MEMORY
+    if now.peak is not None and now.peak > max(before.peak or 0, FULL * slot.limits.data):
         return Outcome.OUT_OF_MEMORY
     return Outcome.KERNEL_DIED if ending is Ending.DIED else Outcome.SANDBOX_LOST
 

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from executor import files, words
 from executor.channel import Channel
@@ -43,6 +44,13 @@ class Live:
         self.channel.give_up()
 
 
+class Pressure(NamedTuple):
+    """Processes killed for memory, and the most bytes ever used; None where this host cannot tell. Both only grow."""
+
+    kills: int | None
+    peak: int | None
+
+
 class Slot:
     """`admit` is awaited before a sandbox is made and refuses by raising SandboxUnavailable."""
 
@@ -61,7 +69,7 @@ class Slot:
         self._admit = admit
         self._phase = ""
         self._live: Live | None = None
-        self._oom_kills: int | None = None
+        self._pressure = Pressure(None, None)
         self._making: asyncio.Task[Channel] | None = None
         self._dropping: asyncio.Task[None] | None = None
 
@@ -96,18 +104,19 @@ class Slot:
             memory_limit=self.limits.memory if usage is not None else None,
         )
 
-    def oom_kills(self) -> int | None:
-        """How many processes of the sandbox were killed for memory; of the last one, when there is none any more."""
+    def pressure(self) -> Pressure:
+        """How short of memory the sandbox has been; of the last one, when there is none any more."""
         if self._live is not None:
-            self._oom_kills = self._live.sandbox.usage().oom_kills
-        return self._oom_kills
+            usage = self._live.sandbox.usage()
+            self._pressure = Pressure(usage.oom_kills, usage.peak)
+        return self._pressure
 
     def step(self, step: Step) -> None:
         self.state = after(self.state, step)
 
     def drop(self, with_files: bool = False) -> asyncio.Task[None]:
         """Part with the sandbox at once; the task ends it. The next one is not made before that is done."""
-        self.oom_kills()
+        self.pressure()
         live, self._live = self._live, None
         making, self._making = self._making, None
         self.step(Step.GONE)
@@ -183,14 +192,14 @@ class Slot:
 
     def _on(self, step: Step) -> None:
         """What the channel tells. A loss while the kernel is being waited for is dealt with by `_make`."""
-        self.oom_kills()
+        self.pressure()
         if step is not Step.GONE:
             self.step(step)
         elif self._making is None or self._making.done():
             self.drop()
 
     def _part(self) -> None:
-        self.oom_kills()
+        self.pressure()
         self._live = None
         self._phase = ""
         self.step(Step.GONE)

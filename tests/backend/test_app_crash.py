@@ -48,7 +48,7 @@ async def test_killed_in_every_phase_it_closes_the_turn_honestly_and_goes_on(tmp
         tab = await served.tab()
 
         await tab.say("wait")
-        await model.seen(1)
+        await tab.until_type("turn.opened")  # from here on the message is stored
         await crash(served, tab)
         assert tab.view.turns[-1].items == []
         await goes_on(tab)

@@ -30,13 +30,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a sandbox uses right now; None where this host cannot tell. `oom_kills` only ever grows. `workspace` is the
-    size of its files in bytes, as of some seconds ago; once above `Limits.workspace`, writing files fails."""
+    """What a sandbox uses right now; None where this host cannot tell. `oom_kills` and `peak` (the most memory it ever
+    used) only ever grow. `workspace` is the size of its files in bytes, as of some seconds ago; once above
+    `Limits.workspace`, writing files fails."""
 
     memory: int | None
     pids: int | None
     oom_kills: int | None
     workspace: int | None = None
+    peak: int | None = None
 
 
 class SandboxUnavailable(Exception):

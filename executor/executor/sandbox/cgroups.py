@@ -65,9 +65,11 @@ class Group:
         memory, pids = self._directory("memory"), self._directory("pids")
         if self.version == 2:
             kills = field(memory, "memory.events", "oom_kill")
-            return Usage(number(memory, "memory.current"), number(pids, "pids.current"), kills)
+            current, peak = number(memory, "memory.current"), number(memory, "memory.peak")
+            return Usage(current, number(pids, "pids.current"), kills, peak=peak)
         kills = field(memory, "memory.oom_control", "oom_kill")
-        return Usage(number(memory, "memory.usage_in_bytes"), number(pids, "pids.current"), kills)
+        current, peak = number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes")
+        return Usage(current, number(pids, "pids.current"), kills, peak=peak)
 
     def _directory(self, controller: str) -> Path | None:
         return self.paths.get("all" if self.version == 2 else controller)
