@@ -38,7 +38,7 @@ def test_a_profile_is_chosen_by_setting_or_by_the_models_name(model, setting, na
 def test_a_system_prompt_is_the_same_every_time_and_says_what_the_model_must_know(name):
     system = profile_for("", name, PREFIX).system
     assert system == profile_for("", name, PREFIX).system
-    for word in ("variables", "print()", "plt.show()", "no network", "numpy", "prose", "never"):
+    for word in ("variables", "print(", "plt.show()", "no network", "numpy", "prose", "never"):
         assert word in system.lower()
     assert len(system) / 4 < 330
 
