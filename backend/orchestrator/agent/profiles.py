@@ -52,8 +52,8 @@ User: {prefix}
 Assistant: The mean area is 869.5.
 
 Never calculate in your head or guess an output. Copy data from the message into the code; there are no files but \
-those you write. Use numpy, pandas, scipy, sympy or scikit-learn where they have a function for it. Variables and \
-imports stay from block to block. plt.show() shows a figure to the user. No network."""
+those you write. Use the functions of numpy, pandas, scipy, sympy and scikit-learn. Variables and imports stay from \
+block to block. Show values with print(); plt.show() shows a figure to the user. No network."""
 """`{prefix}` stands for the line that observations begin with."""
 
 TOOLS_SYSTEM = """\
