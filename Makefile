@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check bench types clean
+.PHONY: help run setup dev test check bench types clean
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local

@@ -10,7 +10,6 @@ import secrets
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -129,19 +128,3 @@ class LlamaChild:
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-async def start_words(child: LlamaChild, model: EmbeddedModel, tell: Callable[[str], None]) -> None:
-    """Start `child` through its context manager, saying so; a line every few seconds while the model loads."""
-    tell(f"Starting {model.title} …")
-    begun = time.monotonic()
-    loading = asyncio.create_task(child.__aenter__())
-    try:
-        while not (await asyncio.wait({loading}, timeout=5.0))[0]:
-            tell(f"  still loading the model ({time.monotonic() - begun:.0f} s) …")
-    except BaseException:
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
-        raise
-    await loading
-    tell(f"The model is ready ({time.monotonic() - begun:.1f} s, {child.threads} threads).")
