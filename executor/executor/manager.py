@@ -109,6 +109,7 @@ class Manager:
         await asyncio.gather(*(self._end(slot, words.CLOSING) for slot in self._slots.values()))
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self._backend.close()
 
     # ---- idle sandboxes ----------------------------------------------------------------------------------------------
 

@@ -200,11 +200,11 @@ async def test_an_unknown_conversation_is_refused(tab: Tab) -> None:
 
 
 async def test_the_list_is_told_of_new_titles_and_running_turns(tab: Tab) -> None:
-    await tab.ask("Which day is it?")
+    await tab.ask("run import time; time.sleep(1)")
     await tab.until_frame(lambda f: f["type"] == "conversation.changed" and not f["summary"]["running"])
     changes = [frame["summary"] for frame in tab.frames if frame["type"] == "conversation.changed"]
     mine = [change for change in changes if change["id"] == tab.conversation]
-    assert mine[-1]["title"] == "Which day is it?" and mine[0]["running"]
+    assert mine[-1]["title"] == "run import time; time.sleep(1)" and mine[0]["running"]
 
 
 async def test_restarting_the_kernel_forgets_variables_and_keeps_files(tab: Tab) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from executor.wire import FileChange
 from orchestrator.agent.observations import for_model
 from orchestrator.agent.profiles import profile_for
-from orchestrator.agent.prompt import LEFT_OUT, Transcript, repeats
+from orchestrator.agent.prompt import LEFT_OUT, Transcript
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellOutcome, StepFinish, TurnOutcome, Via
 from orchestrator.protocol.outputs import ErrorOutput, OmittedOutput, RichOutput, TextOutput
@@ -330,17 +330,17 @@ def test_a_long_history_costs_only_what_is_new():
     assert len(chat.messages) == 12_001
 
 
-# ---- repeats ---------------------------------------------------------------------------------------------------------
+def test_of_a_traceback_the_model_reads_its_own_frames_and_the_error():
+    traceback = (
+        "-----\nKeyError    Traceback (most recent call last)\nFile /lib/pandas/base.py:3805, in get_loc(key)\n   1 try:\n"
+        "----> 2     return key\n\nThe above exception was the direct cause of the following exception:\n\n"
+        "KeyError    Traceback (most recent call last)\nCell In[3], line 2\n      1 a\n----> 2 df['b']\n\n"
+        "File /lib/pandas/frame.py:4102, in __getitem__(self)\n   9 x\n\nKeyError: 'b'"
+    )
+    told = for_model([ErrorOutput(ename="KeyError", evalue="'b'", traceback=traceback)])
+    assert told == "Cell In[3], line 2\n      1 a\n----> 2 df['b']\nKeyError: 'b'"
 
 
-def test_the_same_code_with_the_same_result_is_counted():
-    error = lambda n: ErrorOutput(ename="E", evalue="v", traceback=f"Cell In[{n}], line 1\nE: v")  # noqa: E731
-    chat = Chat().ask("?")
-    assert repeats(chat.events) == 0
-    chat.code("a").ran(text("1"))
-    assert repeats(chat.events) == 1
-    for n in range(3):
-        chat.code(" b\n").ran(error(n), outcome=CellOutcome.ERROR)
-    assert repeats(chat.events) == 3
-    chat.code("b").ran(text("1"))
-    assert repeats(chat.events) == 1
+def test_an_error_without_a_frame_of_its_own_is_told_whole():
+    traceback = "  Cell In[3], line 1\n    x = = 2\n        ^\nSyntaxError: invalid syntax"
+    assert for_model([ErrorOutput(ename="SyntaxError", evalue="", traceback=traceback)]) == traceback.strip("\n")

@@ -19,7 +19,6 @@ from model_server.catalogue import DEFAULT
 from model_server.child import LlamaChild
 from model_server.fetch import model_dir
 from model_server.llama import KEY_VARIABLE
-from model_server.prefill import prefill
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="session")]
 
@@ -80,15 +79,11 @@ async def test_a_follow_up_reuses_its_history_also_when_two_conversations_take_t
         assert prompt - cached < 24, usage
 
 
-async def test_prefill_computes_the_system_prompt_ahead(llama):
+async def test_one_token_after_the_system_prompt_reads_it_ahead(llama):
     system = {"role": "system", "content": "You know all about ships. " + "Answer in one word. " * 15}
-    assert await prefill(llama.url, llama.key, DEFAULT.name, [system])
+    await whole(llama, [system, user("Hello")], max_tokens=1)  # as the orchestrator does when a page opens
     usage = (await whole(llama, [system, user("Which part of a ship steers it?")], max_tokens=2))["usage"]
     assert usage["prompt_tokens_details"]["cached_tokens"] > 60, usage
-
-
-async def test_prefill_never_raises():
-    assert not await prefill("http://127.0.0.1:9/v1", "", "m", [SYSTEM])
 
 
 async def test_hanging_up_frees_the_slot(llama):

@@ -24,6 +24,8 @@ from orchestrator.ports import Failed, ModelRequest, ModelSignal, Part
 PAUSES_S = (0.2, 0.5, 1.0)
 """Before asking again where nothing had been answered yet: enough for a server that restarts, short enough to wait for."""
 
+KEEP_ALIVE_S = 4.0
+"""A connection unused for longer is not used again: llama.cpp closes them after five seconds."""
 MOST_PAUSE_S = 10.0
 """A server that asks for more patience than this is reported instead."""
 
@@ -124,7 +126,7 @@ class OpenAIModel:
         if self._opened is None:
             headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
             self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={**headers, "User-Agent": "codeact", "Accept-Encoding": "identity"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from executor.wire import FileChange
@@ -13,6 +14,8 @@ from orchestrator.protocol.outputs import ErrorOutput, OmittedOutput, Output, Ri
 OUTPUT_LIMIT = 6_000
 """Characters of one cell's outputs that the model reads."""
 TRACEBACK_LIMIT = 2_400
+_FRAME = re.compile(r"^(?=Cell In\[|File )", re.MULTILINE)
+"""Where a frame begins in a traceback as IPython writes it."""
 MAX_FILES = 10
 
 NOTHING = "[The code ran without output.]"
@@ -108,8 +111,14 @@ def _rich(output: RichOutput) -> str:
 
 
 def _error(error: ErrorOutput) -> str:
-    """The last frames and the error: they say what to mend. Long code in front of them does not."""
+    """The frames of the model's own code and the error: they say what to mend. A library's frames do not, and reading them
+    costs a small model's server longer than the cell took."""
     text = uncoloured(error.traceback).strip("\n") or f"{error.ename}: {error.evalue}"
+    own = [frame.strip("\n") for frame in _FRAME.split(text) if frame.startswith("Cell In[")]
+    message = text[text.rfind(f"\n{error.ename}") + 1 :]
+    if own and message.startswith(error.ename):
+        own[-1] = own[-1].removesuffix(message).strip("\n")
+        text = "\n".join([*own, message])
     return clip(text, TRACEBACK_LIMIT, head=0.2)
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import takewhile
 
 from orchestrator.agent.clipping import clip
-from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation, result_key
+from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.signals import Message
 from orchestrator.protocol.events import (
@@ -175,14 +174,6 @@ class Transcript:
             self._messages[0] = {"role": "user", "content": f"{LEFT_OUT}\n\n{first}"}
         self._bytes = self._fixed + sum(map(_size, self._messages))
         self._counted = (self._counted[0] * self._bytes // before, self._counted[1] * self._bytes // before)
-
-
-def repeats(events: Sequence[DurableEvent]) -> int:
-    """How many times in a row the last cell of these events ran, the same code with the same result; 0 without cells."""
-    codes = {event.code.cell: event.code.code.strip() for event in events if isinstance(event, StepClosed) and event.code}
-    cells = [event for event in events if isinstance(event, CellClosed)]
-    runs = [(codes.get(cell.cell), result_key(cell.outcome, cell.outputs)) for cell in cells]
-    return sum(1 for _ in takewhile(lambda run: run == runs[-1], reversed(runs)))
 
 
 def _size(message: Message) -> int:

@@ -87,3 +87,7 @@ class Backend(Protocol):
     async def sweep(self) -> None:
         """Remove whatever an earlier life of this executor left behind: processes, cgroups, directories."""
         ...
+
+    async def close(self) -> None:
+        """End every sandbox and remove what this backend keeps beside them."""
+        ...

@@ -11,6 +11,7 @@ import asyncio
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 from executor.sandbox import etc, left, place, seccomp
@@ -70,9 +71,10 @@ class Bubblewrap:
         await asyncio.to_thread(left.sweep, self.run_dir, self.place)
 
     async def close(self) -> None:
-        """Ends every sandbox and gives the run directory up."""
+        """Ends every sandbox, removes the run directory and gives it up."""
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._running)))
         if self._lock >= 0:
+            await asyncio.to_thread(shutil.rmtree, self.run_dir, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
             self._kit = None
