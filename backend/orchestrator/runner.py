@@ -57,7 +57,8 @@ class Runner:
     """One open turn. `drive` runs it to its end; `stop` may be called at any time, from any task."""
 
     def __init__(self, conversation: str, turn: t.Turn, profile: Profile, transcript: Transcript, journal: Journal,
-                 world: World, begun: Callable[[], Coroutine[Any, Any, None]]) -> None:  # fmt: skip
+                 world: World, begun: Callable[[], None]) -> None:  # fmt: skip
+        """`begun` is called when the first word of the turn has come: what need not stand in its way."""
         self.conversation = conversation
         self.turn = turn
         self._profile = profile
@@ -159,7 +160,7 @@ class Runner:
     def _first_word(self) -> None:
         if not self._said:
             self._said = True
-            self._spawn(self._begun())
+            self._begun()
 
     def _ended(self, decoder: Decoder, *, cut: bool, usage: ev.Usage | None) -> t.ModelEnded:
         counted = usage.completion_tokens if usage is not None else None

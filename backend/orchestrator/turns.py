@@ -78,6 +78,7 @@ class Turns:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._beside: set[asyncio.Task[None]] = set()
         self._checkpoints: asyncio.Task[None] | None = None
 
     # ---- commands ------------------------------------------------------------------------------------------------
@@ -142,8 +143,8 @@ class Turns:
             _, late = await asyncio.wait(self._tasks.values(), timeout=15)
             for task in late:
                 task.cancel()
-        if self._checkpoints is not None:
-            self._checkpoints.cancel()
+        for task in (*self._beside, *([self._checkpoints] if self._checkpoints else [])):
+            task.cancel()
 
     async def _checkpoint_regularly(self) -> None:
         while True:
@@ -181,7 +182,7 @@ class Turns:
 
     def _start(self, conversation: str, session: Session, event: TurnOpened, journal: Journal) -> None:
         state = t.opened(event, self._agent.limits, session.variables)
-        begun = partial(self._begin, conversation, journal)
+        begun = partial(self._begin_beside, conversation, journal)
         runner = Runner(conversation, state, self._agent.profile, session.transcript, journal, self._world, begun)
         self._runners[conversation] = runner
         self._tasks[conversation] = asyncio.create_task(self._drive(conversation, session, runner))
@@ -193,6 +194,12 @@ class Turns:
             task.cancel()
             await asyncio.wait([task])
         self._sessions.pop(conversation, None)
+
+    def _begin_beside(self, conversation: str, journal: Journal) -> None:
+        """Belongs to no turn: one that is soon over does not end it."""
+        task = asyncio.create_task(self._begin(conversation, journal))
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     async def _begin(self, conversation: str, journal: Journal) -> None:
         await journal.settled()
