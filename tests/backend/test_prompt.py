@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from executor.wire import FileChange
 from orchestrator.agent.observations import for_model
 from orchestrator.agent.profiles import profile_for
-from orchestrator.agent.prompt import LEFT_OUT, Transcript
+from orchestrator.agent.prompt import AGAIN, LEFT_OUT, Transcript
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellOutcome, StepFinish, TurnOutcome, Via
 from orchestrator.protocol.outputs import ErrorOutput, OmittedOutput, RichOutput, TextOutput
@@ -344,3 +344,12 @@ def test_of_a_traceback_the_model_reads_its_own_frames_and_the_error():
 def test_an_error_without_a_frame_of_its_own_is_told_whole():
     traceback = "  Cell In[3], line 1\n    x = = 2\n        ^\nSyntaxError: invalid syntax"
     assert for_model([ErrorOutput(ename="SyntaxError", evalue="", traceback=traceback)]) == traceback.strip("\n")
+
+
+def test_the_same_code_with_the_same_result_gets_a_hint():
+    chat = Chat().ask("?")
+    for n in range(2):
+        error = ErrorOutput(ename="E", evalue="v", traceback=f"Cell In[{n}], line 1\nE: v")
+        chat.code("b").ran(error, outcome=CellOutcome.ERROR)
+    told = [content for content in chat.contents if "E: v" in content]
+    assert [AGAIN in text for text in told] == [False, True]

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 
 from orchestrator.agent.clipping import clip
-from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation
+from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation, result_key
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.signals import Message
 from orchestrator.protocol.events import (
@@ -27,6 +27,7 @@ from orchestrator.protocol.events import (
 )
 
 CONTINUE = "Continue."
+AGAIN = "[This is the same code with the same result as before. Try another way, or say what is in the way.]"
 LEFT_OUT = "[Earlier parts of this conversation were left out, as they no longer fit.]"
 BYTES_PER_TOKEN = 3
 """An estimate on the safe side, for what the model server has not counted yet."""
@@ -50,6 +51,7 @@ class Transcript:
         self._room = max(self._budget * BYTES_PER_TOKEN - self._fixed, MIN_ROOM)
         self._counted = (0, 0)  # tokens and bytes of the last request that the server has counted
         self._waiting: StepClosed | None = None  # a message of the model of which nothing has come yet
+        self._result: tuple[str, tuple[object, ...]] | None = None  # the last cell, and what came of it
         self._noted = False  # the last message says that the turn ended early
 
     def add(self, event: DurableEvent) -> None:
@@ -96,8 +98,12 @@ class Transcript:
     def _cell_closed(self, cell: CellClosed) -> None:
         step, self._waiting = self._waiting, None
         if step is not None:
-            limit = min(OUTPUT_LIMIT, self._room // 4)
-            self._append(self._profile.observation(observation(cell, limit), step))
+            text = observation(cell, min(OUTPUT_LIMIT, self._room // 4))
+            result = (step.code.code if step.code else "", result_key(cell.outcome, cell.outputs))
+            if result == self._result:
+                text = f"{text}\n{AGAIN}"
+            self._result = result
+            self._append(self._profile.observation(text, step))
             self._fit()
 
     def _turn_closed(self, outcome: TurnOutcome) -> None:
