@@ -4,7 +4,6 @@
     ├── Refusable                what was asked cannot be done as things are; nothing has changed
     │   ├── NotFound             no such conversation (or not yours, which is the same)
     │   ├── TurnIsOpen           a turn of the conversation is still running
-    │   ├── NothingToContinue    the last turn has ended by itself, or there is none
     │   └── Invalid              the request itself is wrong; `param` names the field
     ├── Conflict                 another owner drives this turn: stop driving it
     ├── BadSetting               a setting makes no sense; nothing was started
@@ -54,14 +53,6 @@ class TurnIsOpen(Refusable):
     def __init__(
         self, words: str = "The conversation is still busy with the last message. Stop it, or wait until it has finished."
     ) -> None:
-        super().__init__(words)
-
-
-class NothingToContinue(Refusable):
-    status = 409
-    reason = Refusal.NOTHING_TO_CONTINUE
-
-    def __init__(self, words: str = "There is nothing to continue: the last answer is complete.") -> None:
         super().__init__(words)
 
 

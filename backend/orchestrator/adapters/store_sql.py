@@ -95,10 +95,6 @@ class SqlStore:
     async def events(self, id: str) -> list[DurableEvent]:
         return await self._database.read(lambda connection: _events(connection, id))
 
-    async def next_seq(self, conversation: str) -> int:
-        last = await self._database.read(lambda connection: _last_seq(connection, conversation))
-        return (last or 0) + 1
-
     # ---- turns -------------------------------------------------------------------------------------------------------
 
     async def open_turn(
