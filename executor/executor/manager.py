@@ -98,6 +98,10 @@ class Manager:
         await self._end(self._slot(conversation), words.REMOVED, with_files=True)
         self._forget()
 
+    def workspace_of(self, conversation: str) -> Path:
+        """The directory of a conversation's files; it may not exist yet. Raises ValueError for ids that are none."""
+        return self._workspaces / _checked(conversation)
+
     async def check(self) -> Health:
         return await self._backend.check()
 
@@ -140,7 +144,7 @@ class Manager:
             if self._closing:
                 raise SandboxUnavailable(f"{words.CLOSING}.")
             if not self._swept:
-                await self._backend.sweep()
+                await self._backend.adopt()
                 self._swept = True
             others = [slot for slot in self._slots.values() if slot.state is not KernelState.NONE and slot is not newcomer]
             if len(others) < self._settings.max:
@@ -162,8 +166,7 @@ class Manager:
             self._culler = asyncio.create_task(self._cull_for_ever())
         slot = self._slots.get(_checked(conversation))
         if slot is None:
-            workspace = self._workspaces / conversation
-            slot = Slot(conversation, workspace, self._backend, self._settings.limits(), self._admit)
+            slot = Slot(conversation, self.workspace_of(conversation), self._backend, self._settings.limits(), self._admit)
             slot.used = self._clock()
             self._slots[conversation] = slot
         return slot

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from executor import files, words
 from executor.channel import Channel
 from executor.lifecycle import Step, after
-from executor.sandbox.base import Backend, Limits, Sandbox, SandboxUnavailable
+from executor.sandbox.base import Backend, Limits, Sandbox, SandboxUnavailable, Spec
 from executor.wire import KernelState, SandboxStatus
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,9 @@ class Slot:
         self.step(Step.CLAIM)
         self._announce("starting the sandbox")
         await self._admit(self)
-        live = Live(await self._backend.create(secrets.token_hex(6), self.workspace, self.limits))
+        spec = Spec(secrets.token_hex(6), self.workspace, self.limits)
+        live = Live(await self._backend.create(spec))
+        live.sandbox.assign(self.conversation, self.workspace)
         try:
             self._announce("starting Python")
             self.files = await asyncio.to_thread(files.snapshot, self.workspace)

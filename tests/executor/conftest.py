@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.programs import default_python
 from executor.sandbox.running import Running
@@ -21,6 +21,6 @@ async def backend(tmp_path: Path) -> AsyncIterator[Bubblewrap]:
 
 @pytest.fixture
 async def sandbox(backend: Bubblewrap, tmp_path: Path) -> AsyncIterator[Running]:
-    made = await backend.create("one", tmp_path / "workspace", Limits())
+    made = await backend.create(Spec("one", tmp_path / "workspace", Limits()))
     yield made
     await made.kill()

@@ -8,7 +8,7 @@ import pytest
 
 from executor.sandbox import cgroups
 from executor.sandbox.advice import advise
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.cgroups import Group, Place
 from executor.sandbox.place import hands_on, here, mounts, own
@@ -92,7 +92,7 @@ async def test_a_sandbox_joins_and_leaves_a_version_2_cgroup(
     backend.place = Place(2, {"all": points["all"].point})
     if "memory" not in (points["all"].point / "cgroup.controllers").read_text():
         monkeypatch.setattr(cgroups, "v2_limits", lambda limits: {})
-    sandbox = await backend.create("two", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("two", tmp_path / "ws", Limits()))
     await run(sandbox, "import subprocess; subprocess.Popen(['setsid', 'sleep', '97531'])")
     assert sandbox.group is not None
     path = sandbox.group.paths["all"]

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from executor.sandbox import workspace
-from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.base import Limits, SandboxUnavailable, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.running import Running
 from tests.executor.kernel_client import SUBPROTOCOL, connect, run
@@ -99,7 +99,7 @@ async def test_t6_symlinks_in_a_workspace_lead_no_mount_out(backend: Bubblewrap,
     outside.mkdir(mode=0o755)
     for name in ("usr", "etc", "proc", "dev", "tmp", "run", "opt", "workspace", "work", "root", ".ipython"):
         (tree / name).symlink_to(outside)
-    sandbox = await backend.create("planted", tree, Limits())
+    sandbox = await backend.create(Spec("planted", tree, Limits()))
     assert (
         await run(sandbox, "import os; print(os.path.islink('/workspace/etc'), os.path.islink('/etc'))")
     ).stdout == "True False\n"
@@ -129,7 +129,7 @@ async def test_t7_taking_over_a_workspace_follows_nothing(tmp_path: Path) -> Non
 async def test_t7_a_workspace_that_is_a_link_is_refused(backend: Bubblewrap, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc")
     with pytest.raises(SandboxUnavailable, match="cannot be opened"):
-        await backend.create("linked", tmp_path / "link", Limits())
+        await backend.create(Spec("linked", tmp_path / "link", Limits()))
 
 
 async def test_t9_there_is_no_network(sandbox: Running) -> None:
@@ -157,12 +157,12 @@ async def test_t9_a_socket_of_the_host_without_a_name_is_out_of_reach(sandbox: R
 
 
 async def test_t12_nothing_of_a_sandbox_is_left_for_the_next(backend: Bubblewrap, tmp_path: Path) -> None:
-    first = await backend.create("same", tmp_path / "one", Limits())
+    first = await backend.create(Spec("same", tmp_path / "one", Limits()))
     places = "places = ('/tmp', '/dev/shm', '/run', '/workspace')\n"
     mark = "for p in places: open(p + '/marker', 'w').write('x')\nmarker = 1"
     assert (await run(first, places + mark)).error == ""
     await first.kill()
-    second = await backend.create("same", tmp_path / "two", Limits())
+    second = await backend.create(Spec("same", tmp_path / "two", Limits()))
     look = "import os; print([p for p in places if os.path.exists(p + '/marker')], 'marker' in globals())"
     assert (await run(second, places + look)).stdout == "[] False\n"
     assert first.token != second.token
@@ -205,7 +205,7 @@ async def test_t20_the_environment_holds_nothing_of_the_host(
     backend: Bubblewrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOST_SECRET", "hunter2")
-    sandbox = await backend.create("one", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("one", tmp_path / "ws", Limits()))
     output = (await run(sandbox, "import os; print(dict(os.environ))")).stdout
     assert "HOST_SECRET" not in output and "hunter2" not in output
     everywhere = """
@@ -256,8 +256,8 @@ print(os.getuid(), os.getgid(), os.getgroups(), status["CapBnd"], status["CapEff
 
 
 async def test_t28_a_token_opens_its_own_sandbox_only(backend: Bubblewrap, tmp_path: Path) -> None:
-    one = await backend.create("one", tmp_path / "one", Limits())
-    two = await backend.create("two", tmp_path / "two", Limits())
+    one = await backend.create(Spec("one", tmp_path / "one", Limits()))
+    two = await backend.create(Spec("two", tmp_path / "two", Limits()))
     assert await status_of(two, "/api/kernels", {"Authorization": f"token {one.token}"}) == 401
 
 
@@ -285,7 +285,7 @@ print([path for path in paths if stat.S_ISSOCK(os.stat(path).st_mode) and "/run/
 
 async def test_t31_two_sandboxes_share_nothing(backend: Bubblewrap, tmp_path: Path) -> None:
     one, two = await asyncio.gather(
-        backend.create("one", tmp_path / "one", Limits()), backend.create("two", tmp_path / "two", Limits())
+        backend.create(Spec("one", tmp_path / "one", Limits())), backend.create(Spec("two", tmp_path / "two", Limits()))
     )
     names = "import os; print([os.readlink(f'/proc/self/ns/{n}') for n in ('user', 'pid', 'net', 'ipc', 'mnt', 'uts')])"
     mine = str([str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("user", "pid", "net", "ipc", "mnt", "uts")])

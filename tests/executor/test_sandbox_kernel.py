@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.running import Running
 from tests.executor.kernel_client import connect, run
@@ -89,7 +89,7 @@ async def test_a_second_connection_is_heard_while_the_first_is_open_and_busy(san
 
 
 async def test_100_mb_of_output_arrive_whole(backend: Bubblewrap, tmp_path: Path) -> None:
-    sandbox = await backend.create("loud", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("loud", tmp_path / "ws", Limits()))
     code = "for i in range(100): print(chr(97 + i % 26) * (1024 * 1024 - 1))"
     async with connect(sandbox) as client, asyncio.timeout(100):
         id, received, idle = await client.send(code), 0, False
@@ -143,6 +143,6 @@ async def test_plots_arrive_as_png_and_libraries_import(sandbox: Running) -> Non
 
 
 async def test_the_workspace_stays_clean(backend: Bubblewrap, tmp_path: Path) -> None:
-    sandbox = await backend.create("one", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("one", tmp_path / "ws", Limits()))
     await run(sandbox, "import matplotlib.pyplot as plt; plt.plot([1]); plt.show(); %history\n")
     assert list((tmp_path / "ws").iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox import left
-from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.base import Limits, SandboxUnavailable, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.programs import default_python
 from executor.sandbox.running import Running
@@ -45,7 +45,7 @@ async def until(true, seconds: float) -> None:
 
 
 async def test_kill_leaves_nothing_but_the_workspace(backend: Bubblewrap, tmp_path: Path) -> None:
-    sandbox = await backend.create("one", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("one", tmp_path / "ws", Limits()))
     code = "import subprocess; open('kept', 'w').write('x'); subprocess.Popen(['setsid', 'sleep', '98765'])"
     assert (await run(sandbox, code)).error == ""
     assert processes("sleep 98765") and all(path.is_dir() for path in cgroups_of(sandbox))
@@ -60,20 +60,20 @@ async def test_kill_leaves_nothing_but_the_workspace(backend: Bubblewrap, tmp_pa
 
 
 async def test_files_last_from_one_sandbox_to_the_next(backend: Bubblewrap, tmp_path: Path) -> None:
-    first = await backend.create("one", tmp_path / "ws", Limits())
+    first = await backend.create(Spec("one", tmp_path / "ws", Limits()))
     await run(first, "import os; os.makedirs('a/b'); open('a/b/c', 'w').write('hello')")
     await first.kill()
-    second = await backend.create("two", tmp_path / "ws", Limits())
+    second = await backend.create(Spec("two", tmp_path / "ws", Limits()))
     assert (await run(second, "open('a/b/c', 'a').write(' again'); print(open('a/b/c').read())")).stdout == "hello again\n"
 
 
 async def test_an_id_cannot_be_taken_twice_nor_be_a_path(backend: Bubblewrap, sandbox: Running, tmp_path: Path) -> None:
     with pytest.raises(SandboxUnavailable, match="already"):
-        await backend.create("one", tmp_path / "other", Limits())
+        await backend.create(Spec("one", tmp_path / "other", Limits()))
     assert (await run(sandbox, "print(1)")).stdout == "1\n"
     for id in ("../x", "", "a/b", "x" * 65, "."):
         with pytest.raises(ValueError):
-            await backend.create(id, tmp_path / "other", Limits())
+            await backend.create(Spec(id, tmp_path / "other", Limits()))
 
 
 async def test_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sandbox: Running) -> None:
@@ -92,12 +92,12 @@ PARENT = """
 import asyncio, json, sys
 from pathlib import Path
 from executor.sandbox import left
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 
 async def main():
     backend = Bubblewrap(Path(sys.argv[1]), Path(sys.argv[2]))
-    sandbox = await backend.create("orphan", Path(sys.argv[3]), Limits())
+    sandbox = await backend.create(Spec("orphan", Path(sys.argv[3]), Limits()))
     groups = [str(path) for path in sandbox.group.paths.values()] if sandbox.group else []
     print(json.dumps({"pids": [sandbox._process.pid, *sandbox.tenant_pids()], "groups": groups}), flush=True)
     await asyncio.sleep(60)
@@ -116,15 +116,15 @@ async def test_a_killed_executor_leaves_nothing_once_the_next_has_swept(tmp_path
     alive = json.loads(await parent.stdout.readline())
     backend = Bubblewrap(run_dir, default_python())
     with pytest.raises(SandboxUnavailable, match="Another executor"):
-        await backend.sweep()
+        await backend.adopt()
     parent.send_signal(signal.SIGKILL)
     await parent.wait()
     await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in alive["pids"]), 5)
     assert (run_dir / "orphan").is_dir()
-    await backend.sweep()
+    await backend.adopt()
     assert sorted(path.name for path in run_dir.iterdir()) == ["etc", "lock"]
     assert not any(Path(path).exists() for path in alive["groups"])
-    sandbox = await backend.create("orphan", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("orphan", tmp_path / "ws", Limits()))
     assert (await run(sandbox, "print('again')")).stdout == "again\n"
     await backend.close()
 
@@ -148,9 +148,9 @@ async def test_an_abandoned_cgroup_is_swept_and_a_new_one_left_alone(
 
 
 async def test_a_creation_that_is_given_up_leaves_nothing(backend: Bubblewrap, tmp_path: Path) -> None:
-    await (await backend.create("first", tmp_path / "ws", Limits())).kill()
+    await (await backend.create(Spec("first", tmp_path / "ws", Limits()))).kill()
     for wait in (0.0, 0.02, 0.1, 0.3):
-        making = asyncio.create_task(backend.create("given-up", tmp_path / "ws", Limits()))
+        making = asyncio.create_task(backend.create(Spec("given-up", tmp_path / "ws", Limits())))
         await asyncio.sleep(wait)
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
@@ -184,7 +184,7 @@ async def test_check_makes_one_and_names_what_isolates_it(backend: Bubblewrap) -
 
 async def test_many_lives_leak_no_descriptor(backend: Bubblewrap, tmp_path: Path) -> None:
     async def life(number: int) -> None:
-        sandbox = await backend.create(f"life-{number}", tmp_path / "ws", Limits())
+        sandbox = await backend.create(Spec(f"life-{number}", tmp_path / "ws", Limits()))
         await sandbox.kill()
 
     await life(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox import disk
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.running import Running
 from tests.executor.kernel_client import connect, run
@@ -31,7 +31,7 @@ async def test_t13_a_soft_memory_bomb_is_a_memory_error_and_the_kernel_lives(san
 async def test_t13_a_hard_memory_bomb_kills_the_kernel_and_is_counted(backend: Bubblewrap, tmp_path: Path) -> None:
     need_cgroups(backend)
     limits = Limits(memory=300 * MIB, data=10_000 * MIB)
-    sandbox = await backend.create("bomb", tmp_path / "ws", limits)
+    sandbox = await backend.create(Spec("bomb", tmp_path / "ws", limits))
     async with connect(sandbox) as client:
         await client.run("x = 1")
         assert sandbox.usage().oom_kills == 0
@@ -43,7 +43,7 @@ async def test_t13_a_hard_memory_bomb_kills_the_kernel_and_is_counted(backend: B
 
 async def test_t13_children_that_bomb_die_before_the_gateway(backend: Bubblewrap, tmp_path: Path) -> None:
     need_cgroups(backend)
-    sandbox = await backend.create("bomb", tmp_path / "ws", Limits(memory=300 * MIB))
+    sandbox = await backend.create(Spec("bomb", tmp_path / "ws", Limits(memory=300 * MIB)))
     code = """
 import os, time
 for _ in range(4):
@@ -60,7 +60,7 @@ time.sleep(3)
 
 
 async def test_t23_a_fork_bomb_is_stopped_and_a_restart_clears_it(backend: Bubblewrap, tmp_path: Path) -> None:
-    sandbox = await backend.create("forks", tmp_path / "ws", Limits(pids=80))
+    sandbox = await backend.create(Spec("forks", tmp_path / "ws", Limits(pids=80)))
     bomb = """
 import os, time
 made = 0
@@ -114,7 +114,7 @@ print(sizes)
 
 
 async def test_t22_one_file_is_limited(backend: Bubblewrap, tmp_path: Path) -> None:
-    sandbox = await backend.create("file", tmp_path / "ws", Limits(file_size=10 * MIB))
+    sandbox = await backend.create(Spec("file", tmp_path / "ws", Limits(file_size=10 * MIB)))
     async with connect(sandbox) as client:
         assert "File too large" in (await client.run("open('big', 'wb').write(bytes(20 * 1024 * 1024))")).error
         assert (await client.run("print('here')")).stdout == "here\n"
@@ -124,7 +124,7 @@ async def test_t22_a_full_workspace_fails_writes_and_recovers(
     backend: Bubblewrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "LOOK_S", 0.1)
-    sandbox = await backend.create("full", tmp_path / "ws", Limits(workspace=40 * MIB))
+    sandbox = await backend.create(Spec("full", tmp_path / "ws", Limits(workspace=40 * MIB)))
     write = "import time\nfor i in range({}): open(f'f{{i}}', 'wb').write(bytes(1024 * 1024)); time.sleep(0.2)"
     async with connect(sandbox) as client:
         assert "File too large" in (await client.run(write.format(200))).error
@@ -142,7 +142,7 @@ async def test_t22_a_workspace_that_explodes_ends_the_sandbox_with_words(
     backend: Bubblewrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disk, "LOOK_S", 0.1)
-    sandbox = await backend.create("burst", tmp_path / "ws", Limits(workspace=20 * MIB))
+    sandbox = await backend.create(Spec("burst", tmp_path / "ws", Limits(workspace=20 * MIB)))
     async with connect(sandbox) as client:
         await client.send("for i in range(60): open(f'f{i}', 'wb').write(bytes(1024 * 1024))")
         async with asyncio.timeout(20):
@@ -154,7 +154,7 @@ async def test_t22_too_many_files_end_the_sandbox_with_words(
 ) -> None:
     monkeypatch.setattr(disk, "LOOK_S", 0.1)
     monkeypatch.setattr(disk, "MOST_ENTRIES", 1000)
-    sandbox = await backend.create("inodes", tmp_path / "ws", Limits())
+    sandbox = await backend.create(Spec("inodes", tmp_path / "ws", Limits()))
     async with connect(sandbox) as client:
         await client.send("for i in range(3000): open(f'f{i}', 'w').close()")
         async with asyncio.timeout(20):
@@ -178,7 +178,7 @@ print("done")
 
 async def test_t23_cpu_time_is_shared_out(backend: Bubblewrap, tmp_path: Path) -> None:
     need_cgroups(backend)
-    sandbox = await backend.create("cpu", tmp_path / "ws", Limits(cpus=0.2))
+    sandbox = await backend.create(Spec("cpu", tmp_path / "ws", Limits(cpus=0.2)))
     code = """
 import time
 began, used = time.monotonic(), time.process_time()

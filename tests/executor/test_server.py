@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from pydantic import TypeAdapter
 
-from executor.server import create_app
+from executor.api.app import create_app
 from executor.wire import KernelEvent, Outcome
 from tests.support.kernels import managing
 

@@ -1,12 +1,15 @@
-"""What a way of making sandboxes must offer. One file beside this one per way: bubblewrap now, Docker and Kubernetes later.
+"""What a way of making sandboxes must offer. One package or file beside this one per way: bubblewrap, Docker; Kubernetes
+later.
 
 A sandbox is one Jupyter kernel gateway with one kernel, started together, in its own namespaces, reached over a Unix socket
-and by a token of its own. It serves one conversation and is never reused.
+and by a token of its own. It serves one conversation and is never reused. A sandbox can be made before its conversation is
+known (warm); `assign` then binds it, once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -28,17 +31,40 @@ class Limits:
     open_files: int = 1024
 
 
+class Profile(StrEnum):
+    """How much of the world a sandbox may reach."""
+
+    STANDARD = "standard"  # nothing
+    NET = "net"  # the hosts on the operator's list, through the executor's egress proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a sandbox is to be. `workspace` is a directory of the host, made when missing, mounted at /workspace.
+    `generation` counts the sandboxes of one executor's life: with `id` it makes the token. `lifetime_s`: after that many
+    seconds the sandbox ends by itself, executor or not. `egress` is the socket of its proxy (profile `net`), else None."""
+
+    id: str
+    workspace: Path
+    limits: Limits = Limits()
+    profile: Profile = Profile.STANDARD
+    lifetime_s: float = 8 * 3600.0
+    generation: int = 1
+    egress: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a sandbox uses right now; None where this host cannot tell. `oom_kills` and `peak` (the most memory it ever
-    used) only ever grow. `workspace` is the size of its files in bytes, as of some seconds ago; once above
-    `Limits.workspace`, writing files fails."""
+    used) only ever grow, as does `cpu_s`, the CPU seconds it has had. `workspace` is the size of its files in bytes, as of
+    some seconds ago; once above `Limits.workspace`, writing files fails."""
 
     memory: int | None
     pids: int | None
     oom_kills: int | None
     workspace: int | None = None
     peak: int | None = None
+    cpu_s: float | None = None
 
 
 class SandboxUnavailable(Exception):
@@ -49,13 +75,22 @@ class Sandbox(Protocol):
     """A running sandbox whose gateway answers and whose kernel has been started."""
 
     id: str
-    socket: Path  # of the gateway, as the executor sees it; connect only through `dial_path`
+    spec: Spec
+    conversation: str | None  # None while it is warm
+    deadline: float  # seconds since the epoch, when it ends by itself
     token: str
-    limits: Limits
+
+    @property
+    def limits(self) -> Limits: ...
 
     def dial_path(self) -> str:
         """A path that leads to the gateway's socket and to nothing else (no symlink planted by the tenant is followed).
         Raises SandboxUnavailable when what lies there is not the socket."""
+        ...
+
+    def assign(self, conversation: str, workspace: Path) -> None:
+        """Binds it to a conversation, and writes that into its record. `workspace` is the name its workspace now has.
+        Blocks for one small file. Raises RuntimeError when it has a conversation already."""
         ...
 
     def alive(self) -> bool: ...
@@ -76,18 +111,25 @@ class Backend(Protocol):
 
     name: str
 
-    async def create(self, id: str, workspace: Path, limits: Limits) -> Sandbox:
-        """A sandbox with `workspace` (made when missing) at /workspace. Raises SandboxUnavailable."""
+    async def create(self, spec: Spec) -> Sandbox:
+        """Raises SandboxUnavailable, with nothing left behind."""
+        ...
+
+    async def adopt(self) -> list[Sandbox]:
+        """What an earlier life of this executor left: the sandboxes that still live and belong to a conversation, variables
+        intact. Everything else it left (dead, half made, warm, past its deadline, of other settings) is removed: processes,
+        containers, cgroups, directories. Called once, before anything is created."""
+        ...
+
+    def give(self, workspace: Path, sandbox: Sandbox) -> None:
+        """Makes every file below `workspace` belong to the user that `sandbox` runs as. Blocks."""
         ...
 
     async def check(self) -> Health:
         """Whether sandboxes can be made here, tried for real, and which isolation features are on."""
         ...
 
-    async def sweep(self) -> None:
-        """Remove whatever an earlier life of this executor left behind: processes, cgroups, directories."""
-        ...
-
-    async def close(self) -> None:
-        """End every sandbox and remove what this backend keeps beside them."""
+    async def close(self, keep: bool = False) -> None:
+        """Give up: end every sandbox and remove what this backend keeps beside them; with `keep`, leave those that belong
+        to a conversation to the next life of the executor."""
         ...

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from executor.sandbox import etc, left, place, seccomp
 from executor.sandbox import workspace as workspaces
-from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.base import Sandbox, SandboxUnavailable, Spec
 from executor.sandbox.disk import guard
 from executor.sandbox.making import Kit, make
 from executor.sandbox.probe import examine
@@ -44,17 +44,17 @@ class Bubblewrap:
         self._kit: asyncio.Task[Kit] | None = None
         self._lock = -1
 
-    async def create(self, id: str, workspace: Path, limits: Limits) -> Running:
-        if not IDS.fullmatch(id):
-            raise ValueError(f"not a sandbox id: {id!r}")
+    async def create(self, spec: Spec) -> Running:
+        if not IDS.fullmatch(spec.id):
+            raise ValueError(f"not a sandbox id: {spec.id!r}")
         kit = await self._prepared()
-        uid = await asyncio.to_thread(self._own, workspace)
+        uid = await asyncio.to_thread(self._own, spec.workspace)
         try:
-            sandbox = await make(kit, id, workspace, limits, uid)
+            sandbox = await make(kit, spec, uid)
         except BaseException:
             self._uids.discard(uid or 0)
             raise
-        sandbox.watch(asyncio.create_task(guard(sandbox, workspace)))
+        sandbox.watch(asyncio.create_task(guard(sandbox, spec.workspace)))
         self._running.add(sandbox)
         sandbox.on_gone = lambda: self._forget(sandbox, uid)
         return sandbox
@@ -66,11 +66,21 @@ class Bubblewrap:
     async def check(self) -> Health:
         return await examine(self)
 
-    async def sweep(self) -> None:
+    async def adopt(self) -> list[Sandbox]:
         await self._prepared()
         await asyncio.to_thread(left.sweep, self.run_dir, self.place)
+        return []
 
-    async def close(self) -> None:
+    def give(self, workspace: Path, sandbox: Sandbox) -> None:
+        if not isinstance(sandbox, Running) or sandbox.uid is None:
+            return
+        directory = workspaces.open_workspace(workspace)
+        try:
+            workspaces.give(directory, sandbox.uid)
+        finally:
+            os.close(directory)
+
+    async def close(self, keep: bool = False) -> None:
         """Ends every sandbox, removes the run directory and gives it up."""
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._running)))
         if self._lock >= 0:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from executor.sandbox import argv, cgroups, left
 from executor.sandbox.advice import advise
-from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.base import SandboxUnavailable, Spec
 from executor.sandbox.gateway import answered
 from executor.sandbox.programs import Bwrap, Python
 from executor.sandbox.running import Running
@@ -36,10 +36,10 @@ class Kit:
     filter: bytes
 
 
-async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -> Running:
-    """A sandbox whose gateway answers. `tree` is its workspace, owned by `uid`. Raises SandboxUnavailable, with nothing
+async def make(kit: Kit, spec: Spec, uid: int | None) -> Running:
+    """A sandbox whose gateway answers. Its workspace is owned by `uid`. Raises SandboxUnavailable, with nothing
     left behind."""
-    laying_out = asyncio.create_task(asyncio.to_thread(lay_out, kit, id, limits, uid))
+    laying_out = asyncio.create_task(asyncio.to_thread(lay_out, kit, spec, uid))
     try:
         sandbox, listener = await asyncio.shield(laying_out)
     except OSError as error:
@@ -49,7 +49,7 @@ async def make(kit: Kit, id: str, tree: Path, limits: Limits, uid: int | None) -
         raise
     try:
         with listener:
-            await start(kit, sandbox, listener, tree)
+            await start(kit, sandbox, listener)
         await first_answer(sandbox, kit.bwrap.path)
     except BaseException:
         await sandbox.kill()
@@ -65,19 +65,19 @@ async def undo(laying_out: asyncio.Task[tuple[Running, socket.socket]]) -> None:
         await sandbox.kill()
 
 
-def lay_out(kit: Kit, id: str, limits: Limits, uid: int | None) -> tuple[Running, socket.socket]:
+def lay_out(kit: Kit, spec: Spec, uid: int | None) -> tuple[Running, socket.socket]:
     """The sandbox's directory, identity, cgroups and listening socket; nothing runs yet."""
-    directory = kit.run_dir / id
+    directory = kit.run_dir / spec.id
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
-        raise SandboxUnavailable(f"A sandbox {id} is there already.") from None
+        raise SandboxUnavailable(f"A sandbox {spec.id} is there already.") from None
     try:
-        name = left.group_name(kit.run_dir, id)
+        name = left.group_name(kit.run_dir, spec.id)
         left.write(directory, kit.place, name)
-        group = cgroups.Group(kit.place, name, limits) if kit.place else None
+        group = cgroups.Group(kit.place, name, spec.limits) if kit.place else None
         listener = listen(directory)
-        return Running(id, directory, secrets.token_urlsafe(32), limits, group, uid), listener
+        return Running(spec, directory, secrets.token_urlsafe(32), group, uid), listener
     except OSError:
         left.remove(directory)
         raise
@@ -99,13 +99,13 @@ def listen(directory: Path) -> socket.socket:
     return listener
 
 
-async def start(kit: Kit, sandbox: Running, listener: socket.socket, tree: Path) -> None:
+async def start(kit: Kit, sandbox: Running, listener: socket.socket) -> None:
     """Launches bubblewrap and tells the gateway its settings."""
     told, tell = os.pipe2(os.O_CLOEXEC)
     rules = filter_file(kit.filter)
     keep = [listener.fileno(), tell, rules]
     try:
-        plan = plan_for(kit, sandbox, tree, keep, tell, rules)
+        plan = plan_for(kit, sandbox, keep, tell, rules)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", str(LAUNCH), json.dumps(plan)),
             stdin=asyncio.subprocess.PIPE,
@@ -163,7 +163,7 @@ def init_pid(told: int) -> int | None:
     return None
 
 
-def plan_for(kit: Kit, sandbox: Running, tree: Path, keep: list[int], tell: int, rules: int) -> dict[str, object]:
+def plan_for(kit: Kit, sandbox: Running, keep: list[int], tell: int, rules: int) -> dict[str, object]:
     """The launcher's plan (`executor.sandbox.launch.Plan`)."""
     python, limits, sources = kit.python, sandbox.limits, argv.Sources(staged=sandbox.uid is not None)
     program = sources.name(kit.bwrap.path.parent)
@@ -173,7 +173,7 @@ def plan_for(kit: Kit, sandbox: Running, tree: Path, keep: list[int], tell: int,
         *argv.isolation(),
         *argv.settings(argv.environment(python.path, limits)),
         *argv.root(sources, kit.run_dir / "etc", kit.image, list(python.needs), limits),
-        *("--bind", sources.name(tree), argv.WORKSPACE, "--chdir", argv.WORKSPACE, "--remount-ro", "/"),
+        *("--bind", sources.name(sandbox.spec.workspace), argv.WORKSPACE, "--chdir", argv.WORKSPACE, "--remount-ro", "/"),
         *("--info-fd", str(tell), "--seccomp", str(rules)),
         *("--", str(python.path), f"{argv.BOOTSTRAP}/gateway.py"),
     ]

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from executor.sandbox.base import Limits, SandboxUnavailable
+from executor.sandbox.base import Limits, SandboxUnavailable, Spec
 from executor.sandbox.cgroups import Place
 from executor.sandbox.running import Running
 from executor.wire import Feature, Health
@@ -26,7 +26,7 @@ async def examine(backend: Bubblewrap) -> Health:
     """Makes a sandbox, and looks at its gateway's process from outside."""
     workspace = Path(tempfile.mkdtemp(prefix="codeact-check-"))
     try:
-        sandbox = await backend.create(f"check-{secrets.token_hex(4)}", workspace, Limits())
+        sandbox = await backend.create(Spec(f"check-{secrets.token_hex(4)}", workspace, Limits()))
         try:
             found = features(sandbox, backend.place)
         finally:

@@ -7,12 +7,13 @@ import os
 import shutil
 import signal
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from executor.sandbox.base import Limits, SandboxUnavailable, Usage
+from executor.sandbox.base import Limits, SandboxUnavailable, Spec, Usage
 from executor.sandbox.cgroups import Group
 
 KILL_S = 5.0
@@ -22,13 +23,15 @@ STDERR_KEPT = 4096
 class Running:
     """What `executor.sandbox.base.Sandbox` asks for, by bubblewrap."""
 
-    def __init__(self, id: str, directory: Path, token: str, limits: Limits, group: Group | None, uid: int | None) -> None:
-        self.id = id
+    def __init__(self, spec: Spec, directory: Path, token: str, group: Group | None, uid: int | None) -> None:
+        self.id = spec.id
+        self.spec = spec
+        self.conversation: str | None = None
+        self.deadline = time.time() + spec.lifetime_s
         self.uid = uid  # on the host; None where it is this process's own
         self.directory = directory
         self.socket = directory / "gateway.sock"
         self.token = token
-        self.limits = limits
         self.group = group
         self.on_gone: Callable[[], None] = lambda: None
         self._socket_fd = os.open(self.socket, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -40,6 +43,15 @@ class Running:
         self._cause = ""
         self._init_pid: int | None = None
         self.workspace_used: int | None = None
+
+    @property
+    def limits(self) -> Limits:
+        return self.spec.limits
+
+    def assign(self, conversation: str, workspace: Path) -> None:
+        if self.conversation is not None:
+            raise RuntimeError(f"sandbox {self.id} has a conversation already")
+        self.conversation, self.spec = conversation, replace(self.spec, workspace=workspace)
 
     def attach(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

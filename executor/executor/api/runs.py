@@ -1,44 +1,16 @@
-"""The manager over HTTP, for an executor that runs apart from the orchestrator.
-
-Every request but `GET /healthz` carries `Authorization: Bearer <service token>`. A run is answered by NDJSON, one
-`KernelEvent` a line, the last one a `Closed`; hanging up stops the cell.
-"""
+"""Running cells: the routes of `executor.wire`'s contract."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from typing import Annotated
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Response
+from fastapi import APIRouter, HTTPException, Response
 from fastapi.responses import StreamingResponse
 
 from executor.manager import Manager
 from executor.sandbox.base import SandboxUnavailable
 from executor.wire import Health, Id, RunRequest, SandboxStatus
-
-
-def create_app(manager: Manager, token: str) -> FastAPI:
-    """The application; it closes the manager when it ends."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await manager.close()
-
-    async def authorised(authorization: Annotated[str, Header()] = "") -> None:
-        if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
-            raise HTTPException(401, "The service token is missing or wrong.")
-
-    app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(_routes(manager), dependencies=[Depends(authorised)])
-
-    @app.get("/healthz")
-    async def healthz() -> dict[str, bool]:
-        return {"ok": True}
-
-    return app
 
 
 async def _lines(manager: Manager, request: RunRequest) -> AsyncGenerator[bytes, None]:
@@ -48,7 +20,7 @@ async def _lines(manager: Manager, request: RunRequest) -> AsyncGenerator[bytes,
             yield event.model_dump_json().encode() + b"\n"
 
 
-def _routes(manager: Manager) -> APIRouter:
+def run_routes(manager: Manager) -> APIRouter:
     api = APIRouter()
 
     @api.get("/readyz")

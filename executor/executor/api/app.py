@@ -1,0 +1,39 @@
+"""The manager over HTTP, for an executor that runs apart from the orchestrator.
+
+Every request but `GET /healthz` carries `Authorization: Bearer <service token>`. A run is answered by NDJSON, one
+`KernelEvent` a line, the last one a `Closed`; hanging up stops the cell.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Header, HTTPException
+
+from executor.api.runs import run_routes
+from executor.manager import Manager
+
+
+def create_app(manager: Manager, token: str) -> FastAPI:
+    """The application; it closes the manager when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await manager.close()
+
+    async def authorised(authorization: Annotated[str, Header()] = "") -> None:
+        if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "The service token is missing or wrong.")
+
+    app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(run_routes(manager), dependencies=[Depends(authorised)])
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, bool]:
+        return {"ok": True}
+
+    return app
