@@ -6,9 +6,9 @@ import hashlib
 import os
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from executor.sandbox.base import Limits
@@ -43,6 +43,31 @@ class Settings(BaseSettings):
         """RLIMIT_DATA lies below the memory limit, so that most memory bombs end as a MemoryError that Python survives."""
         memory = self.memory_mb * MB
         return Limits(memory=memory, data=int(memory * 0.83), pids=self.pids, cpus=self.cpus)
+
+
+class ServiceSettings(BaseSettings):
+    """`CODEACT_EXECUTOR_…`: the executor as a service of its own (`python -m executor serve`)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CODEACT_EXECUTOR_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8100
+    token: SecretStr = SecretStr("")  # what callers must show; 16 characters at least
+    token_file: Path | None = None  # a file that holds it, in its place
+    data_dir: Path = Path("/var/lib/codeact")  # workspaces, leases, audit
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def service_token(self) -> str:
+        """Raises ValueError, with the next step, when there is none or it is short."""
+        token = self.token_file.read_text().strip() if self.token_file else self.token.get_secret_value()
+        if len(token) < 16:
+            raise ValueError(
+                "CODEACT_EXECUTOR_TOKEN (or the file CODEACT_EXECUTOR_TOKEN_FILE) must hold a secret of 16 characters or "
+                "more that the orchestrator knows too: `openssl rand -hex 32` makes one."
+            )
+        return token
 
 
 def run_dir(data_dir: Path) -> Path:

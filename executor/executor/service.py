@@ -1,0 +1,47 @@
+"""The executor as a service of its own: one manager behind HTTP, until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import uvicorn
+
+from executor import logs
+from executor.api.app import create_app
+from executor.local import make_manager
+from executor.settings import ServiceSettings, Settings
+
+log = logging.getLogger(__name__)
+
+CANNOT_LISTEN = "Cannot listen on {host}:{port} ({cause}). Set CODEACT_EXECUTOR_HOST and CODEACT_EXECUTOR_PORT."
+
+
+class CannotStart(Exception):
+    """The service cannot start; the message says why and what to do."""
+
+
+async def serve(service: ServiceSettings, settings: Settings) -> None:
+    """Answers until SIGTERM or SIGINT. Raises CannotStart."""
+    logs.set_up(service.log_level)
+    try:
+        token = service.service_token()
+        service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (ValueError, OSError) as error:
+        raise CannotStart(str(error)) from error
+    with _listener(service.host, service.port) as listener:
+        manager = make_manager(service.data_dir, settings)
+        app = create_app(manager, token)
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        host, port = listener.getsockname()[:2]
+        log.info("listening", extra={"host": host, "port": port, "pid": os.getpid()})
+        await uvicorn.Server(config).serve([listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise CannotStart(CANNOT_LISTEN.format(host=host, port=port, cause=error.strerror)) from error
