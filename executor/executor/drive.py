@@ -23,6 +23,7 @@ BEGIN_S = 0.5  # a signal that arrives before the code runs is ignored by the ke
 FULL = 0.8  # of the memory that a process may use: from here on a sudden end is put down to memory
 PATIENCE_S = (2.0, 3.0)  # after the first and the second interrupt
 RESTART_S = 3.0
+GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
 
 def _future() -> asyncio.Future[None]:
@@ -214,7 +215,10 @@ def _count(cell: Cell) -> int | None:
 
 
 async def _changed(slot: Slot) -> list[FileChange]:
-    now = await asyncio.to_thread(files.snapshot, slot.workspace)
+    """A small workspace is looked through on the spot: a hop to a thread takes longer than the look."""
+    now = files.snapshot(slot.workspace, GLANCE_ENTRIES, GLANCE_S)
+    if not now.complete:
+        now = await asyncio.to_thread(files.snapshot, slot.workspace)
     changes = files.changes(slot.files, now)
     slot.files = now
     return changes

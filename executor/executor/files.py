@@ -38,17 +38,17 @@ class _Enough(Exception):
     """A bound was reached."""
 
 
-def snapshot(root: Path) -> Snapshot:
-    """What there is now. A workspace that does not exist is empty."""
+def snapshot(root: Path, most: int = MAX_ENTRIES, within_s: float = MAX_SECONDS) -> Snapshot:
+    """What there is now, after looking at no more than so many entries. A workspace that does not exist is empty."""
     files: dict[str, Mark] = {}
-    deadline = time.monotonic() + MAX_SECONDS
+    deadline = time.monotonic() + within_s
     try:
         fd = os.open(root, DIRECTORY)
     except (FileNotFoundError, NotADirectoryError):
         return Snapshot()
     try:
         for count, (path, mark) in enumerate(_walk(fd, "", MAX_DEPTH)):
-            if count >= MAX_ENTRIES or time.monotonic() > deadline:
+            if count >= most or time.monotonic() > deadline:
                 raise _Enough
             if mark is not None:
                 files[path] = mark

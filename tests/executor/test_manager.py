@@ -112,6 +112,13 @@ async def test_files_that_a_cell_made_changed_and_deleted_are_told(chat):
     assert (await chat.run("1")).closed.files == []
 
 
+async def test_files_of_a_workspace_that_is_no_small_one_are_told_too(chat):
+    ran = await chat.run("for n in range(500):\n    open(f'f{n}', 'w').write('1')")
+    assert {(f.path, f.change) for f in ran.closed.files} == {(f"f{n}", "new") for n in range(500)}
+    ran = await chat.run("import os\nos.remove('f7'); open('f8', 'w').write('22')")
+    assert [(f.path, f.change) for f in ran.closed.files] == [("f7", "deleted"), ("f8", "changed")]
+
+
 async def test_what_a_thread_prints_after_its_cell_comes_marked_with_the_next(chat):
     first = await chat.run(
         "import threading, time\n"
