@@ -1,14 +1,14 @@
 # `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup dev test check bench types clean
+.PHONY: help run setup dev test test-executor check bench types clean
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local
 ONLY ?=
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup  ## set up what is missing, start everything, say where to open the chat (Ctrl-C stops everything)
 	@exec $(PY)/codeact serve
@@ -22,6 +22,9 @@ dev:
 test: dev  ## set up, then every test: Python, page, browser
 	npm --prefix frontend run --silent test
 	$(PY)/pytest -c tests/pyproject.toml $(or $(ONLY),tests)
+
+test-executor: dev  ## the executor's contract and acceptance tests on both backends, and a table of them
+	$(PY)/pytest -c tests/pyproject.toml -p tests.support.backends_table tests/contract/test_kernel.py tests/executor
 
 check: dev  ## ruff, mypy --strict, eslint, tsc
 	$(PY)/ruff check --config tests/pyproject.toml $(PYTHON_SOURCES)
