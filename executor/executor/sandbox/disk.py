@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
-from executor.sandbox.running import Running
+from executor.sandbox.base import Limits
 from executor.sandbox.workspace import DIRECTORY, Size, measure
 
-HOLD = Path(__file__).with_name("hold.py")
 LOOK_S = 2.0
 SHARE = 20  # looking may take one part in so many of a core
 GRACE = 1.25
@@ -24,7 +23,24 @@ MOST_ENTRIES = 300_000
 MIB = 1024**2
 
 
-async def guard(sandbox: Running, tree: Path) -> None:
+class Guarded(Protocol):
+    """What a backend's sandbox lets the guard do."""
+
+    workspace_used: int | None
+
+    @property
+    def limits(self) -> Limits: ...
+
+    def end(self, cause: str) -> None:
+        """Kills without waiting; the sandbox's `wait` then says `cause`."""
+        ...
+
+    async def hold(self, length: int) -> None:
+        """Sets how long the tenant's processes may make a file, in bytes; again at every look, for those that are new."""
+        ...
+
+
+async def guard(sandbox: Guarded, tree: Path) -> None:
     """Watches the workspace `tree` until cancelled."""
     directory = os.open(tree, DIRECTORY)
     held = False
@@ -35,7 +51,7 @@ async def guard(sandbox: Running, tree: Path) -> None:
                 sandbox.end(words)
             full = size.used > sandbox.limits.workspace
             if full or held:
-                await hold(sandbox, 0 if full else sandbox.limits.file_size)
+                await sandbox.hold(0 if full else sandbox.limits.file_size)
             held, sandbox.workspace_used = full, size.used
             await asyncio.sleep(max(LOOK_S, SHARE * spent))
     finally:
@@ -55,11 +71,3 @@ def beyond_help(size: Size, limit: int) -> str:
     if size.entries > MOST_ENTRIES or size.too_deep:
         return f"its workspace has too many files or too deep directories ({size.entries} names)"
     return ""
-
-
-async def hold(sandbox: Running, length: int) -> None:
-    """Sets how long the tenant's processes may make a file; again at every look, for those that are new."""
-    uid = "-" if sandbox.uid is None else str(sandbox.uid)
-    pids = [str(pid) for pid in sandbox.tenant_pids()]
-    process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(HOLD), uid, str(length), *pids)
-    await process.wait()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from executor.sandbox.base import Limits, SandboxUnavailable, Spec, Usage
 from executor.sandbox.cgroups import Group
 
+HOLD = Path(__file__).with_name("hold.py")
 KILL_S = 5.0
 STDERR_KEPT = 4096
 
@@ -115,6 +117,13 @@ class Running:
         """Kills without waiting; `wait` then says `cause`. For guards; somebody still has to call `kill`."""
         self._cause = self._cause or cause
         self._signal()
+
+    async def hold(self, length: int) -> None:
+        """Sets how long the tenant's processes may make a file, in bytes."""
+        uid = "-" if self.uid is None else str(self.uid)
+        pids = [str(pid) for pid in self.tenant_pids()]
+        process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(HOLD), uid, str(length), *pids)
+        await process.wait()
 
     def _signal(self) -> None:
         with suppress(ProcessLookupError):
