@@ -47,6 +47,9 @@ class Bare:
             if message["msg_type"] == "stream":
                 first = first or time.perf_counter() - begun
                 size += len(message["content"]["text"])
+            elif message["msg_type"] == "display_data":
+                first = first or time.perf_counter() - begun
+                size += sum(len(str(value)) for value in message["content"]["data"].values())
             idle = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
         while (await self._client.get_shell_msg(timeout=60))["parent_header"].get("msg_id") != sent:
             pass

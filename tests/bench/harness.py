@@ -47,6 +47,15 @@ def report(
     return line
 
 
+def report_ratios(name: str, mine: Sequence[float], theirs: Sequence[float], against: str) -> dict[str, Any]:
+    """Print a ratio at the middle and at the slow end: p50 and p95 are ours ÷ theirs, each at its own quantile."""
+    p50, p95 = (quantile(mine, share) / quantile(theirs, share) for share in (0.5, 0.95))
+    line = {"name": name, "value": _short(p50), "unit": "× theirs", "against": against, "ratio": _short(p50)}
+    line |= {"p50": _short(p50), "p95": _short(p95), "n": len(mine)}
+    print(json.dumps(line), flush=True)
+    return line
+
+
 def quantile(samples: Sequence[float], share: float) -> float:
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
