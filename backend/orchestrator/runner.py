@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from executor import wire
 from orchestrator.agent import turn as t
@@ -223,6 +223,10 @@ class Runner:
             case wire.Stream() | wire.Display() | wire.Clear() | wire.Raised():
                 self._ops += self._collector.feed(event)
                 await self._tell_outputs_soon()
+            case wire.Asked() | wire.Closed():
+                """No question comes, because none is allowed (`allow_stdin`); the end is `_watch`'s."""
+            case _:
+                assert_never(event)
 
     async def _tell_outputs_soon(self) -> None:
         """At once when the last time is long enough ago, else when it will be."""

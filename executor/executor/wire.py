@@ -54,12 +54,16 @@ class FileChange(Wire):
 
 
 class RunRequest(Wire):
-    """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused."""
+    """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused.
+
+    With `allow_stdin` the code may ask for input (`Asked`); without, asking raises an error that says so. Time that code
+    waits for a reply does not count towards `timeout_s`; it has limits of its own (`executor.questions`)."""
 
     conversation: Id
     cell: Id
     code: str
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    allow_stdin: bool = False
 
 
 class Starting(Wire):
@@ -113,6 +117,16 @@ class Raised(Wire):
     traceback: list[str]
 
 
+class Asked(Wire):
+    """The code waits for a line of text (`input`, or `getpass` when `password`); a reply names this question by its `id`.
+    Comes only when the run allows it. Nobody waits for a reply to an earlier question any more."""
+
+    type: Literal["asked"] = "asked"
+    id: str
+    prompt: str
+    password: bool
+
+
 class Closed(Wire):
     """The cell has ended; nothing of it runs any more. `words` says why, and what survived, for people and model alike
     (empty when the outcome is ok or a plain error). `dropped_bytes` counts output that was left out for size."""
@@ -128,7 +142,9 @@ class Closed(Wire):
     files: list[FileChange] = []
 
 
-KernelEvent = Annotated[Starting | Started | Stream | Display | Clear | Raised | Closed, Field(discriminator="type")]
+KernelEvent = Annotated[
+    Starting | Started | Stream | Display | Clear | Raised | Asked | Closed, Field(discriminator="type")
+]
 
 
 class SandboxStatus(Wire):

@@ -12,6 +12,7 @@ from executor.sandbox.base import Limits, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.cgroups import Group, Place
 from executor.sandbox.place import hands_on, here, mounts, own
+from executor.sandbox.running import Running
 from tests.executor.kernel_client import run
 
 SYSTEMD = (
@@ -71,8 +72,31 @@ def test_version_2_counters_are_read(tmp_path: Path) -> None:
     (group.paths["all"] / "memory.current").write_text("123\n")
     (group.paths["all"] / "pids.current").write_text("4\n")
     (group.paths["all"] / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 0\n")
+    (group.paths["all"] / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n")
     usage = group.usage()
-    assert (usage.memory, usage.pids, usage.oom_kills) == (123, 4, 1)
+    assert (usage.memory, usage.pids, usage.oom_kills, usage.cpu_s) == (123, 4, 1, 1.5)
+
+
+def test_version_1_counts_cpu_time_by_a_controller_that_limits_nothing(tmp_path: Path) -> None:
+    for name in ("memory", "cpuacct"):
+        (tmp_path / name / "codeact-x").mkdir(parents=True)
+    for file in ("memory.limit_in_bytes", "memory.swappiness"):
+        (tmp_path / "memory" / "codeact-x" / file).touch()
+    place = Place(1, {name: tmp_path / name for name in ("memory", "cpuacct")})
+    group = Group(place, "x", Limits())
+    assert group.usage().cpu_s is None
+    (group.paths["cpuacct"] / "cpuacct.usage").write_text("2500000000\n")
+    assert group.usage().cpu_s == 2.5 and place.controllers() == {"memory"}
+
+
+@pytest.mark.sandbox
+async def test_cpu_time_grows_with_what_a_cell_computes(sandbox: Running) -> None:
+    before = sandbox.usage().cpu_s
+    if before is None:
+        pytest.skip("CPU time is not counted here")
+    await run(sandbox, "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass")
+    after = sandbox.usage().cpu_s
+    assert after is not None and after >= before + 0.5
 
 
 def test_controllers_are_handed_on_where_that_is_allowed(tmp_path: Path) -> None:

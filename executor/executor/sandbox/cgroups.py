@@ -21,12 +21,13 @@ PERIOD_US = 100_000
 # Not there where the kernel does not account swap, or the cpu controller is not handed on.
 OPTIONAL = ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.swappiness", "cpu.max")
 CONTROLLERS = ("memory", "pids", "cpu")
+ACCOUNT = "cpuacct"  # version 1 counts CPU time by a controller of its own, which limits nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where this executor may make cgroups: for version 2 one directory under the name "all"; for version 1 one per
-    controller ("memory", "pids", "cpu"; those that are missing are not limited)."""
+    controller ("memory", "pids", "cpu"; those that are missing are not limited), and one for "cpuacct"."""
 
     version: int
     parents: dict[str, Path]
@@ -34,7 +35,7 @@ class Place:
     def controllers(self) -> set[str]:
         """Those of CONTROLLERS that limit something here."""
         if self.version == 1:
-            return set(self.parents)
+            return set(self.parents) & set(CONTROLLERS)
         return set((self.parents["all"] / "cgroup.subtree_control").read_text().split()) & set(CONTROLLERS)
 
 
@@ -66,10 +67,12 @@ class Group:
         if self.version == 2:
             kills = field(memory, "memory.events", "oom_kill")
             current, peak = number(memory, "memory.current"), number(memory, "memory.peak")
-            return Usage(current, number(pids, "pids.current"), kills, peak=peak)
+            spent = seconds(field(memory, "cpu.stat", "usage_usec"), 1e6)
+            return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
         kills = field(memory, "memory.oom_control", "oom_kill")
         current, peak = number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes")
-        return Usage(current, number(pids, "pids.current"), kills, peak=peak)
+        spent = seconds(number(self._directory(ACCOUNT), "cpuacct.usage"), 1e9)
+        return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
 
     def _directory(self, controller: str) -> Path | None:
         return self.paths.get("all" if self.version == 2 else controller)
@@ -174,3 +177,7 @@ def field(directory: Path | None, file: str, name: str) -> int | None:
             if key == name:
                 return int(value)
     return None
+
+
+def seconds(count: int | None, per_second: float) -> float | None:
+    return None if count is None else count / per_second
