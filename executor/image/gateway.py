@@ -73,12 +73,14 @@ def limit(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Starts the kernel, then answers until killed."""
+    import forwarder
     from app import make_app
     from manager import make_manager
     from tornado.httpserver import HTTPServer
 
     manager = make_manager(STATE, settings.data)
     await manager.start_kernel()
+    await forwarder.listen()
     listener = socket.socket(fileno=settings.listen)
     listener.setblocking(False)
     HTTPServer(make_app(manager, settings.token), max_buffer_size=256 * 1024**2).add_sockets([listener])

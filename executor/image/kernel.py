@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import sitecustomize
 import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
@@ -83,6 +84,7 @@ def main() -> None:
     app = App.instance(config=config())
     app.initialize(sys.argv[1:])
     data_limit.watch(app.shell)
+    sitecustomize.add_packages()
     app.start()
 
 

@@ -14,7 +14,10 @@ from executor.sandbox.base import Limits
 
 USER = 10001  # uid and gid inside
 WORKSPACE = "/workspace"
+PACKAGES = f"{WORKSPACE}/.local"  # what `pip install` adds, as in image/site/sitecustomize.py
 BOOTSTRAP = "/opt/sandbox"
+EGRESS = "/run/egress"  # profile `net`: the directory of `Spec.egress`, read-only; as in image/forwarder.py
+PROXY = "http://127.0.0.1:3128"  # where image/forwarder.py listens
 SYSTEM = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/share")
 LINKED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")  # into /usr on merged systems, directories of their own elsewhere
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108  (the sandbox's own)
@@ -65,11 +68,15 @@ def tmpfs(size: int, mode: str, where: str) -> list[str]:
     return ["--perms", mode, "--size", str(size), "--tmpfs", where]
 
 
-def root(sources: Sources, etc: Path, image: Path, extra: list[Path], limits: Limits) -> list[str]:
-    """The mounts but for the workspace."""
+def root(
+    sources: Sources, etc: Path, image: Path, extra: list[Path], limits: Limits, egress: Path | None = None
+) -> list[str]:
+    """The mounts but for the workspace. `egress` is `Spec.egress`."""
     args = [*tmpfs(limits.tmp, "1777", TMP), *tmpfs(RUN_SIZE, "0755", "/run")]
     for source, where in (*read_only(extra), (etc, Path("/etc")), (image, Path(BOOTSTRAP))):
         args += ["--ro-bind", sources.name(source), str(where)]
+    if egress is not None:
+        args += ["--ro-bind", sources.name(egress.parent), EGRESS]
     for target, name in links():
         args += ["--symlink", target, name]
     args += ["--proc", "/proc", "--dev", "/dev", *tmpfs(limits.shm, "1777", SHM), "--remount-ro", "/dev"]
@@ -83,11 +90,12 @@ def isolation() -> list[str]:
     ]
 
 
-def environment(python: Path, limits: Limits) -> dict[str, str]:
-    """All that a cell finds in os.environ when it starts."""
+def environment(python: Path, limits: Limits, egress: Path | None = None) -> dict[str, str]:
+    """All that a cell finds in os.environ when it starts. `egress` is `Spec.egress`: every backend that gives it to a
+    sandbox mounts its directory (not the socket, which a later life of the executor binds anew) at EGRESS, read-only."""
     cores = str(max(1, round(limits.cpus)))
-    return {
-        "PATH": f"{python.parent}:/usr/bin:/bin",
+    return network(egress) | {
+        "PATH": f"{python.parent}:/usr/bin:/bin:{PACKAGES}/bin",
         "HOME": WORKSPACE,
         "USER": "sandbox",
         "LANG": "C.UTF-8",
@@ -101,12 +109,25 @@ def environment(python: Path, limits: Limits) -> dict[str, str]:
         "OMP_NUM_THREADS": cores,
         "OPENBLAS_NUM_THREADS": cores,
         "LOKY_MAX_CPU_COUNT": cores,
-        "PIP_NO_INDEX": "1",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PYTHONPATH": f"{BOOTSTRAP}/site",
+        "PYTHONNOUSERSITE": "1",  # the gateway must import nothing of the tenant's; sitecustomize.py adds it for the rest
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }
+
+
+def network(egress: Path | None) -> dict[str, str]:
+    """How programs find the proxy, the package indexes and the certificate authorities; without a grant, that pip need not
+    look for any. What lies beside the socket is written by `executor.egress.beside`."""
+    if egress is None:
+        return {"PIP_NO_INDEX": "1"}
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), PROXY)
+    local = dict.fromkeys(("NO_PROXY", "no_proxy"), "localhost,127.0.0.1")
+    pip = {"PIP_CONFIG_FILE": f"{EGRESS}/pip.conf", "PIP_NO_CACHE_DIR": "1"}
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+    bundle = dict.fromkeys(names, f"{EGRESS}/ca.pem") if (egress.parent / "ca.pem").is_file() else {}
+    return proxies | local | pip | bundle
 
 
 def settings(variables: dict[str, str]) -> list[str]:

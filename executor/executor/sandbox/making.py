@@ -171,8 +171,8 @@ def plan_for(kit: Kit, sandbox: Running, keep: list[int], tell: int, rules: int)
     command = [
         "bwrap",
         *argv.isolation(),
-        *argv.settings(argv.environment(python.path, limits)),
-        *argv.root(sources, kit.run_dir / "etc", kit.image, list(python.needs), limits),
+        *argv.settings(argv.environment(python.path, limits, sandbox.spec.egress)),
+        *argv.root(sources, kit.run_dir / "etc", kit.image, list(python.needs), limits, sandbox.spec.egress),
         *("--bind", sources.name(sandbox.spec.workspace), argv.WORKSPACE, "--chdir", argv.WORKSPACE, "--remount-ro", "/"),
         *("--info-fd", str(tell), "--seccomp", str(rules)),
         *("--", str(python.path), f"{argv.BOOTSTRAP}/gateway.py"),
