@@ -39,12 +39,36 @@ class Place:
         return set((self.parents["all"] / "cgroup.subtree_control").read_text().split()) & set(CONTROLLERS)
 
 
-class Group:
+class Counters:
+    """What the kernel counts in one sandbox's cgroups, which are at `paths`, by controller as in Place."""
+
+    def __init__(self, version: int, paths: dict[str, Path]) -> None:
+        self.version = version
+        self.paths = paths
+
+    def usage(self) -> Usage:
+        memory, pids = self._directory("memory"), self._directory("pids")
+        if self.version == 2:
+            kills = field(memory, "memory.events", "oom_kill")
+            current, peak = number(memory, "memory.current"), number(memory, "memory.peak")
+            spent = seconds(field(memory, "cpu.stat", "usage_usec"), 1e6)
+            return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
+        kills = field(memory, "memory.oom_control", "oom_kill")
+        current, peak = number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes")
+        spent = seconds(number(self._directory(ACCOUNT), "cpuacct.usage"), 1e9)
+        return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
+
+    def _directory(self, controller: str) -> Path | None:
+        return self.paths.get("all" if self.version == 2 else controller)
+
+
+class Group(Counters):
     """One sandbox's cgroups. Raises OSError when they cannot be made."""
 
     def __init__(self, place: Place, name: str, limits: Limits) -> None:
-        self.version = place.version
-        self.paths = {controller: parent / f"{PREFIX}-{name}" for controller, parent in place.parents.items()}
+        super().__init__(
+            place.version, {controller: parent / f"{PREFIX}-{name}" for controller, parent in place.parents.items()}
+        )
         try:
             for path in self.paths.values():
                 path.mkdir(exist_ok=True)
@@ -61,21 +85,6 @@ class Group:
     def procs_files(self) -> list[str]:
         """The files a process writes "0" to, to join."""
         return [str(path / "cgroup.procs") for path in self.paths.values()]
-
-    def usage(self) -> Usage:
-        memory, pids = self._directory("memory"), self._directory("pids")
-        if self.version == 2:
-            kills = field(memory, "memory.events", "oom_kill")
-            current, peak = number(memory, "memory.current"), number(memory, "memory.peak")
-            spent = seconds(field(memory, "cpu.stat", "usage_usec"), 1e6)
-            return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
-        kills = field(memory, "memory.oom_control", "oom_kill")
-        current, peak = number(memory, "memory.usage_in_bytes"), number(memory, "memory.max_usage_in_bytes")
-        spent = seconds(number(self._directory(ACCOUNT), "cpuacct.usage"), 1e9)
-        return Usage(current, number(pids, "pids.current"), kills, peak=peak, cpu_s=spent)
-
-    def _directory(self, controller: str) -> Path | None:
-        return self.paths.get("all" if self.version == 2 else controller)
 
     def remove(self, within_s: float = 0.0) -> bool:
         return gone_within(list(self.paths.values()), within_s)
