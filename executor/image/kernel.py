@@ -13,25 +13,45 @@ import sitecustomize
 import zmq
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from IPython.core.error import StdinNotImplementedError
 from memory import DataLimit
 from prompt_output import PromptOutput
+from questions import ask
+from services import Services
 from traitlets.config import Config
 
-NO_INPUT = (
-    "This code runs without a keyboard, so {what} cannot ask for a value. "
-    "Put the value in the code, or read it from a file in the workspace."
-)
+HERE = Path(__file__).parent
 
 
 class Kernel(IPythonKernel):
-    """ipykernel's kernel, with an answer for code that asks for input."""
+    """ipykernel's kernel, with answers of our own for code that asks for input, and for an editor that asks for names."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        services = Services(self.shell)
+
+        def variables_request(stream: Any, ident: Any, parent: Any) -> None:
+            self.session.send(stream, "variables_reply", services.variables(), parent, ident)
+
+        self.control_handlers["variables_request"] = variables_request
+        self._services = services
+
+    async def do_complete(self, code: str, cursor_pos: int | None) -> dict[str, Any]:
+        return self._services.complete(code, len(code) if cursor_pos is None else cursor_pos)
+
+    async def do_inspect(
+        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
+    ) -> dict[str, Any]:
+        return self._services.inspect(code, cursor_pos, detail_level)
 
     def raw_input(self, prompt: str = "") -> str:
-        raise StdinNotImplementedError(NO_INPUT.format(what="input()"))
+        return ask(self, prompt, password=False)
 
-    def getpass(self, prompt: str = "", stream: Any = None, **_: Any) -> str:
-        raise StdinNotImplementedError(NO_INPUT.format(what="getpass()"))
+    def getpass(self, prompt: str = "Password: ", stream: Any = None, **_: Any) -> str:
+        return ask(self, prompt, password=True)
+
+    def _restore_input(self) -> None:
+        super()._restore_input()
+        self._allow_stdin = False  # nor may a thread ask that the cell left behind
 
 
 class App(IPKernelApp):
@@ -77,12 +97,21 @@ def lay_out_fonts() -> None:
         shutil.copytree(ready, wanted, dirs_exist_ok=True)
 
 
+def hide_modules() -> None:
+    """A cell's `import memory` means the tenant's, not ours, which go on by what they have imported already."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if file.rpartition("/")[0] == str(HERE) and name != "__main__":
+            del sys.modules[name]
+
+
 def main() -> None:
-    sys.path.remove(str(Path(__file__).parent))  # a cell's `import app` means the tenant's
+    sys.path.remove(str(HERE))  # a cell's `import app` means the tenant's
     lay_out_fonts()
     data_limit = limit(int(sys.argv.pop(1)))
     app = App.instance(config=config())
     app.initialize(sys.argv[1:])
+    hide_modules()
     data_limit.watch(app.shell)
     sitecustomize.add_packages()
     app.start()

@@ -33,7 +33,8 @@ async def test_a_kernel_may_die_as_often_as_it_likes(sandbox: Running) -> None:
 
 async def test_only_the_tenants_own_modules_are_found(sandbox: Running) -> None:
     async with connect(sandbox) as client:
-        for name in ("app", "gateway", "kernel", "manager", "relay", "prepare"):
+        ours = ("memory", "prompt_output", "questions", "services", "static", "names", "tables", "variables", "editor")
+        for name in ("app", "gateway", "kernel", "manager", "relay", "prepare", *ours):
             assert "ModuleNotFoundError" in (await client.run(f"import {name}")).error
         await client.run("open('app.py', 'w').write('x = 7')")
         assert (await client.run("import app; print(app.x)")).stdout == "7\n"
