@@ -1,7 +1,8 @@
 """Run once by the sandbox's Python after its packages are installed: `python prepare.py`.
 
 Sandboxes see the environment read-only, so what Python and matplotlib would cache on first use is made here: compiled
-modules (without them every start compiles half a second's worth again) and the font list.
+modules (without them every start compiles half a second's worth again) and the font list. `--whole` is for an image that
+is Python's alone: the standard library is compiled as well, and nothing looks whether a source has changed since.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from py_compile import PycInvalidationMode
 
 FONTS = Path(sys.prefix) / "share" / "codeact" / "matplotlib"  # kernel.py copies it into every sandbox
 
 
-def compile_modules() -> None:
+def compile_modules(whole: bool) -> None:
     """Compiles what is installed, and our own bootstrap."""
-    for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(__file__).parent)}:
-        compileall.compile_dir(path, quiet=2, workers=0)
+    paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(__file__).parent)}
+    mode = PycInvalidationMode.UNCHECKED_HASH if whole else None
+    for path in paths | ({sysconfig.get_path("stdlib")} if whole else set()):
+        compileall.compile_dir(path, quiet=2, workers=0, force=whole, invalidation_mode=mode)
 
 
 def list_fonts() -> None:
@@ -30,5 +34,5 @@ def list_fonts() -> None:
 
 
 if __name__ == "__main__":
-    compile_modules()
+    compile_modules("--whole" in sys.argv)
     list_fonts()

@@ -1,0 +1,59 @@
+"""Run once, while the image is built: `python trim.py` removes from its environment what no cell needs.
+
+Tests of libraries, pyarrow's clients for services that no sandbox reaches and its C++ headers, JupyterLab extensions.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+PYARROW = (
+    "include",
+    "src",
+    "flight.py",
+    "_flight.*",
+    "_s3fs.*",
+    "libarrow_flight.*",
+    "libarrow_python_flight.*",
+    "libarrow_s3.*",
+)
+ELSEWHERE = ("plotly/labextension", "../../../share/jupyter", "../../../etc/jupyter")
+
+
+def unneeded(packages: Path) -> Iterator[Path]:
+    yield from (path for path in packages.rglob("tests") if path.is_dir())
+    for pattern in PYARROW:
+        yield from packages.glob(f"pyarrow/{pattern}")
+    yield from (packages / name for name in ELSEWHERE)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def link_copies(directory: Path) -> None:
+    """A wheel cannot hold links, so libraries lie in it under each of their names. Keeps one and links the others."""
+    first: dict[bytes, Path] = {}
+    for path in sorted(directory.glob("lib*.so*"), key=lambda path: len(path.name)):
+        kept = first.setdefault(path.read_bytes(), path)
+        if kept is not path:
+            path.unlink()
+            path.symlink_to(kept.name)
+
+
+def main() -> None:
+    packages = Path(sysconfig.get_path("platlib"))
+    for path in list(unneeded(packages)):
+        remove(path)
+    link_copies(packages / "pyarrow")
+
+
+if __name__ == "__main__":
+    main()
