@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from executor.sandbox.base import Limits
+from executor.sandbox.base import Limits, Profile
 
 MB = 1024**2
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     # how many, and for how long
     max: Annotated[int, Field(ge=1)] = 8  # sandboxes at a time
     idle_minutes: Annotated[float, Field(gt=0)] = 60.0  # without a cell, after which a sandbox is removed; files stay
+
+    # the network: what a conversation gets that asks for nothing, and what `net` may reach (see .env.example)
+    profile: Profile = Profile.STANDARD
+    egress_allow: str = ""  # hosts, comma separated; empty: the package indexes of this machine's pip
+    egress_private: str = ""  # hosts whose private addresses are meant
 
     # the interpreter that sandboxes run; empty: the one that `make run` sets up
     python: Path = Field(default_factory=lambda: ROOT / ".venv-sandbox" / "bin" / "python")
