@@ -107,6 +107,26 @@ class Channel:
         self._watch()
         return cell
 
+    async def quietly(self, code: str, timeout_s: float) -> None:
+        """Run code of our own before the first cell: nothing of it is shown, counted or remembered. Raises
+        SandboxUnavailable when it does not end in time."""
+        id = self._new_id()
+        done = self._waiting[id, "shell"] = asyncio.Event()
+        content = jupyter.execute_content(code) | {"silent": True, "store_history": False}
+        self._send(jupyter.request("execute_request", content, id, self._session_id))
+        latest = asyncio.get_running_loop().time() + timeout_s
+        while not done.is_set():
+            if self.lost or asyncio.get_running_loop().time() > latest:
+                self._waiting.pop((id, "shell"), None)
+                raise SandboxUnavailable("The sandbox's Python did not get ready.")
+            await _any_wait(1.0, done)
+
+    async def responds(self, timeout_s: float) -> bool:
+        """Whether the kernel answers now. A kernel that runs a cell does not."""
+        reply, _ = self._ask()
+        await _any_wait(timeout_s, reply)
+        return reply.is_set()
+
     async def interrupt(self) -> None:
         """SIGINT to the kernel. A gateway that does not answer is no error here: the ladder climbs on."""
         if await self._gateway.post("interrupt", INTERRUPT_S):

@@ -1,4 +1,4 @@
-"""All sandboxes of this executor: who has one, how many there may be, and when an idle one goes."""
+"""All sandboxes of this executor: who has one, and what is done with it."""
 
 from __future__ import annotations
 
@@ -10,41 +10,58 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from executor import words
-from executor.drive import RESTART_S, Run, drive
+from executor import handover, outcomes, words
+from executor.counts import Counts
+from executor.culling import Culling
+from executor.drive import Run, drive
+from executor.ledger import Ledger
+from executor.lifecycle import Reason
+from executor.live import Live
+from executor.maker import Announce
 from executor.outbox import Outbox
 from executor.sandbox.base import Backend, SandboxUnavailable
 from executor.settings import MB, Settings
 from executor.slot import Slot
-from executor.wire import Closed, Health, KernelEvent, KernelState, SandboxStatus
+from executor.stopping import RESTART_S
+from executor.supply import Supply
+from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxStatus
 
 log = logging.getLogger(__name__)
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+RESTARTED = "restarted"  # by the user, as the reason why variables are gone
 TAIL = 256 * 1024  # bytes of a long text's end that are handed on after its middle was left out
-EVICT_AFTER_S = 5.0  # an idle sandbox may be taken from its conversation when all are in use: variables go, files stay
 
 
 class Manager:
-    """Make it inside a running event loop. Workspaces live in `<data_dir>/workspaces/<conversation>`.
-
-    Warm sandboxes would be handed out by the backend: `create` is the only place where one comes into being.
-    """
+    """Make it inside a running event loop. Workspaces live in `<data_dir>/workspaces/<conversation>`."""
 
     def __init__(
-        self, backend: Backend, settings: Settings, data_dir: Path, clock: Callable[[], float] = time.monotonic
+        self,
+        backend: Backend,
+        settings: Settings,
+        data_dir: Path,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
         self._settings = settings
         self._workspaces = data_dir / "workspaces"
         self._clock = clock
+        self._wall = wall
         self._slots: dict[str, Slot] = {}
         self._runs: dict[str, set[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._admission = asyncio.Lock()
-        self._swept = False
+        self._culling = Culling(self._slots, self._runs, settings, clock)
+        self._ledger = Ledger()
+        self._supply = Supply(backend, settings, self._ledger, self._workspaces, self._culling.evict, clock)
         self._closing = False
+        self._beginning: asyncio.Task[None] | None = None
         self._culler: asyncio.Task[None] | None = None
+
+    @property
+    def counts(self) -> Counts:
+        return self._ledger.counts
 
     # ---- what the contract says --------------------------------------------------------------------------------------
 
@@ -82,12 +99,14 @@ class Manager:
         """An empty kernel, files kept. What runs is stopped. Raises SandboxUnavailable."""
         slot = self._slot(conversation)
         slot.used = self._clock()
+        slot.history.cause = RESTARTED
         busy = slot.state is not KernelState.IDLE or bool(self._runs.get(conversation))
         if busy or slot.channel is None or not await slot.channel.restart(RESTART_S):
-            await self._end(slot, words.RESTARTED)
+            await self._end(slot, words.RESTARTED, Reason.KILLED_BY_USER)
         ready = slot.ready()
         if isinstance(ready, asyncio.Task):
             await asyncio.shield(ready)
+        slot.history.tell()  # whoever asked for it knows
 
     async def status(self, conversation: str) -> SandboxStatus:
         slot = self._slots.get(_checked(conversation))
@@ -95,7 +114,7 @@ class Manager:
 
     async def remove(self, conversation: str) -> None:
         """Sandbox and workspace are gone for good. What runs is stopped."""
-        await self._end(self._slot(conversation), words.REMOVED, with_files=True)
+        await self._end(self._slot(conversation), words.REMOVED, Reason.RELEASED, with_files=True)
         self._forget()
 
     def workspace_of(self, conversation: str) -> Path:
@@ -108,24 +127,50 @@ class Manager:
     async def close(self) -> None:
         """End every sandbox at once; leave nothing behind."""
         self._closing = True
-        if self._culler is not None:
-            self._culler.cancel()
-        await asyncio.gather(*(self._end(slot, words.CLOSING) for slot in self._slots.values()))
+        self._supply.refuses = words.CLOSING
+        for task in (self._culler, self._beginning):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        await asyncio.gather(
+            self._supply.pool.close(), *(self._end(slot, words.CLOSING, Reason.RELEASED) for slot in self._slots.values())
+        )
         while self._tasks:
             await asyncio.wait(self._tasks)
         await self._backend.close()
 
-    # ---- idle sandboxes ----------------------------------------------------------------------------------------------
+    # ---- life --------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Take up what an earlier life left, and start to keep sandboxes warm. Otherwise the first use does it."""
+        if self._beginning is None and not self._closing:
+            self._beginning = asyncio.create_task(self._begin())
+            self._culler = asyncio.create_task(self._cull_for_ever())
 
     async def cull(self) -> None:
-        """Remove sandboxes without a cell for too long. Never a busy one."""
-        latest = self._clock() - self._settings.idle_minutes * 60
-        idle = [slot for slot in self._slots.values() if self._is_idle(slot) and slot.used <= latest]
-        for slot in idle:
-            log.info("removing the idle sandbox of conversation %s", slot.conversation)
-        if idle:
-            await asyncio.wait([slot.drop() for slot in idle])
+        """Remove sandboxes that are idle for too long or too old. A cell that runs may finish."""
+        await self._culling.cull()
         self._forget()
+
+    async def _begin(self) -> None:
+        await self._backend.adopt()
+        await asyncio.to_thread(handover.settle, self._workspaces)
+        self._supply.pool.begin()
+
+    async def _begun(self) -> None:
+        """Waits until sandboxes may be made. Raises what taking up the earlier life raised; the next call tries again."""
+        if self._beginning is None:
+            raise SandboxUnavailable(f"{words.CLOSING}.")
+        try:
+            await asyncio.shield(self._beginning)
+        except Exception:
+            if self._beginning.done():
+                self._beginning = asyncio.create_task(self._begin())
+            raise
+
+    async def _obtain(self, slot: Slot, announce: Announce) -> Live:
+        await self._begun()
+        return await self._supply.obtain(slot, announce)
 
     def _forget(self) -> None:
         """Slots without a sandbox hold nothing worth keeping."""
@@ -137,57 +182,48 @@ class Manager:
         while True:
             await asyncio.sleep(min(30.0, self._settings.idle_minutes * 15))
             await self.cull()
-
-    async def _admit(self, newcomer: Slot) -> None:
-        """Make room for one more sandbox, at the cost of the one that has been idle the longest."""
-        async with self._admission:
-            if self._closing:
-                raise SandboxUnavailable(f"{words.CLOSING}.")
-            if not self._swept:
-                await self._backend.adopt()
-                self._swept = True
-            others = [slot for slot in self._slots.values() if slot.state is not KernelState.NONE and slot is not newcomer]
-            if len(others) < self._settings.max:
-                return
-            latest = self._clock() - EVICT_AFTER_S
-            idle = [slot for slot in others if self._is_idle(slot) and slot.used <= latest]
-            if not idle:
-                raise SandboxUnavailable(words.all_taken(self._settings.max))
-            await asyncio.shield(min(idle, key=lambda slot: slot.used).drop())
-
-    def _is_idle(self, slot: Slot) -> bool:
-        busy = slot.state in (KernelState.NONE, KernelState.STARTING, KernelState.BUSY)
-        return not busy and not self._runs.get(slot.conversation)
+            self._supply.pool.retire(self._clock(), self._settings.hard_lifetime_s / 2)
 
     # ---- plumbing ----------------------------------------------------------------------------------------------------
 
     def _slot(self, conversation: str) -> Slot:
-        if self._culler is None and not self._closing:
-            self._culler = asyncio.create_task(self._cull_for_ever())
+        self.begin()
         slot = self._slots.get(_checked(conversation))
         if slot is None:
-            slot = Slot(conversation, self.workspace_of(conversation), self._backend, self._settings.limits(), self._admit)
+            workspace, limits = self.workspace_of(conversation), self._supply.limits
+            slot = Slot(conversation, workspace, limits, self._obtain, self._wall, self._changed)
             slot.used = self._clock()
             self._slots[conversation] = slot
         return slot
+
+    def _changed(self, slot: Slot) -> None:
+        """It has a new kernel, or has lost its variables."""
 
     async def _drive(self, slot: Slot, run: Run) -> None:
         runs = self._runs[slot.conversation]
         slot.used = self._clock()
         try:
-            await drive(slot, run)
+            closed = await drive(slot, run)
+            self._count(run, closed)
         finally:
             runs.discard(run)
             slot.used = self._clock()
             if not runs:
                 self._runs.pop(slot.conversation, None)
 
-    async def _end(self, slot: Slot, reason: str, with_files: bool = False) -> None:
+    def _count(self, run: Run, closed: Closed) -> None:
+        counts = self._ledger.counts
+        counts.outcomes[outcomes.taxonomy(closed)] += 1
+        counts.rungs[closed.rung] += closed.rung is not Rung.NONE
+        counts.bytes_dropped += closed.dropped_bytes
+        counts.bytes_out += run.outbox.used
+
+    async def _end(self, slot: Slot, cause: str, reason: Reason, with_files: bool = False) -> None:
         """Stop what runs and waits, and end the sandbox without asking the code first."""
         runs = list(self._runs.get(slot.conversation, ()))
         for run in runs:
-            run.stop(reason, files_kept=not with_files)
-        await slot.drop(with_files)
+            run.stop(cause, files_kept=not with_files)
+        await slot.drop(reason, with_files)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

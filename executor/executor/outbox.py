@@ -36,7 +36,7 @@ class Outbox:
 
     def __init__(self, budget: int, tail: int) -> None:
         self.dropped = 0
-        self._left = budget
+        self._budget = self._left = budget
         self._tail_limit = tail
         self._tail: deque[tuple[Stream, int]] = deque()
         self._tail_size = 0
@@ -65,6 +65,11 @@ class Outbox:
             self._left -= size + OVERHEAD
             self._queue.append(event)
         self._wake()
+
+    @property
+    def used(self) -> int:
+        """Bytes of the budget that output has taken, its objects' share included."""
+        return self._budget - max(0, self._left)
 
     def leave_out(self, size: int) -> None:
         """So many bytes were left out before they came here."""

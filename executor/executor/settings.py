@@ -31,7 +31,15 @@ class Settings(BaseSettings):
 
     # how many, and for how long
     max: Annotated[int, Field(ge=1)] = 8  # sandboxes at a time
+    per_tenant: Annotated[int, Field(ge=0)] = 0  # sandboxes of one tenant at a time; 0: as many as there may be at all
+    queue_s: Annotated[float, Field(ge=0)] = 10.0  # the longest to wait for one when all are in use
     idle_minutes: Annotated[float, Field(gt=0)] = 60.0  # without a cell, after which a sandbox is removed; files stay
+    lifetime_hours: Annotated[float, Field(gt=0)] = 8.0  # after which a sandbox is removed as soon as no cell runs
+    grace_minutes: Annotated[float, Field(gt=0)] = 15.0  # after that, for a cell that still runs
+
+    # how many are kept ready for new conversations, and the modules they have imported by then (with commas between)
+    warm: Annotated[int, Field(ge=0)] = 1
+    preimport: str = "numpy,pandas,matplotlib.pyplot"
 
     # the network: what a conversation gets that asks for nothing, and what `net` may reach (see .env.example)
     profile: Profile = Profile.STANDARD
@@ -43,6 +51,11 @@ class Settings(BaseSettings):
 
     # how much of one cell's output is handed on; the end of a longer text is kept too
     output_mb: Annotated[float, Field(gt=0)] = 8.0
+
+    @property
+    def hard_lifetime_s(self) -> float:
+        """Seconds after which a sandbox ends whatever runs in it."""
+        return self.lifetime_hours * 3600 + self.grace_minutes * 60
 
     def limits(self) -> Limits:
         """RLIMIT_DATA lies below the memory limit, so that most memory bombs end as a MemoryError that Python survives."""

@@ -4,79 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from executor import files, words
+from executor import files
 from executor.channel import Channel
-from executor.lifecycle import Step, after
-from executor.sandbox.base import Backend, Limits, Sandbox, SandboxUnavailable, Spec
+from executor.history import History
+from executor.lifecycle import IllegalStep, Life, Reason, State, Step
+from executor.live import Live
+from executor.pressure import Pressure
+from executor.sandbox.base import Limits, Profile, SandboxUnavailable
 from executor.wire import KernelState, SandboxStatus
 
 log = logging.getLogger(__name__)
 
-START_S = 60.0
 REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole sandbox is replaced
+GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
 Listener = Callable[[str], None]
 
 
-class Live:
-    """A sandbox and the channel to its kernel: they come and go together."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self.channel = Channel(sandbox)
-        self._watcher = asyncio.create_task(self._watch())
-
-    async def end(self) -> None:
-        self._watcher.cancel()
-        try:
-            await self.channel.close()
-        finally:
-            await self.sandbox.kill()
-
-    async def _watch(self) -> None:
-        how = await self.sandbox.wait()
-        log.info("sandbox %s ended: %s", self.sandbox.id, how)
-        self.channel.give_up()
-
-
-class Pressure(NamedTuple):
-    """Processes killed for memory, and the most bytes ever used; None where this host cannot tell. Both only grow."""
-
-    kills: int | None
-    peak: int | None
-
-
 class Slot:
-    """`admit` is awaited before a sandbox is made and refuses by raising SandboxUnavailable."""
+    """`obtain` gives it a sandbox, or raises SandboxUnavailable."""
 
     def __init__(
-        self, conversation: str, workspace: Path, backend: Backend, limits: Limits, admit: Callable[[Slot], Awaitable[None]]
+        self,
+        conversation: str,
+        workspace: Path,
+        limits: Limits,
+        obtain: Callable[[Slot, Listener], Awaitable[Live]],
+        wall: Callable[[], float],
+        changed: Callable[[Slot], None],
     ) -> None:
         self.conversation = conversation
         self.workspace = workspace
         self.limits = limits
+        self.tenant = ""
+        self.profile = Profile.STANDARD
         self.turn = asyncio.Lock()  # held by the cell that runs
-        self.state = KernelState.NONE
+        self.life: Life | None = None  # of its sandbox, also while that is being made
         self.used = 0.0  # when a cell last began or ended, on the manager's clock
+        self.history = History(wall, lambda: changed(self))
         self.files = files.Snapshot()
         self.listeners: set[Listener] = set()
-        self._backend = backend
-        self._admit = admit
+        self._obtain = obtain
         self._phase = ""
         self._live: Live | None = None
-        self._pressure = Pressure(None, None)
+        self._pressure = self._calm = Pressure()
         self._making: asyncio.Task[Channel] | None = None
         self._dropping: asyncio.Task[None] | None = None
 
     @property
+    def state(self) -> KernelState:
+        return self.life.seen if self.life is not None else KernelState.NONE
+
+    @property
+    def live(self) -> Live | None:
+        return self._live
+
+    @property
     def channel(self) -> Channel | None:
         """The kernel, when it can take a cell right now."""
-        return self._live.channel if self._live is not None and self._live.channel.usable else None
+        live = self._live
+        if live is None or not live.channel.usable or live.life.state is State.DRAINING:
+            return None
+        return live.channel
 
     @property
     def forgettable(self) -> bool:
@@ -96,6 +88,11 @@ class Slot:
             self._announce(self._phase)
         return self._making
 
+    def adopt(self, live: Live) -> None:
+        """A sandbox that an earlier life of the executor made for this conversation, and whose kernel answers."""
+        self._take(live)
+        self.history.holds_variables = not live.channel.fresh
+
     def status(self) -> SandboxStatus:
         usage = self._live.sandbox.usage() if self._live is not None else None
         return SandboxStatus(
@@ -111,30 +108,45 @@ class Slot:
             self._pressure = Pressure(usage.oom_kills, usage.peak)
         return self._pressure
 
-    def step(self, step: Step) -> None:
-        self.state = after(self.state, step)
+    def burst(self, before: Pressure) -> bool:
+        """Whether memory has run out since."""
+        return self.pressure().burst(before, self.limits.data)
 
-    def drop(self, with_files: bool = False) -> asyncio.Task[None]:
+    def step(self, step: Step) -> None:
+        """Raises IllegalStep."""
+        if self.life is None:
+            raise IllegalStep(f"{step} without a sandbox")
+        self.life.step(step)
+        if step is Step.RUN:
+            self.history.holds_variables, self._calm = True, self._pressure
+
+    def finish(self) -> None:
+        """A cell has ended, and its turn is about to."""
+        if self.life is not None and self.life.state is State.DRAINING:
+            self.drop(self.life.reason or Reason.MAX_LIFETIME)
+
+    def drop(self, reason: Reason, with_files: bool = False) -> asyncio.Task[None]:
         """Part with the sandbox at once; the task ends it. The next one is not made before that is done."""
-        self.pressure()
-        live, self._live = self._live, None
-        making, self._making = self._making, None
-        self.step(Step.GONE)
-        self._dropping = asyncio.create_task(self._drop(live, making, self._dropping, with_files))
+        live, making = self._live, self._making
+        self._making = None
+        self._part(reason)
+        self._dropping = asyncio.create_task(self._drop(live, reason, making, self._dropping, with_files))
         return self._dropping
+
+    async def leave(self) -> None:
+        """Let go of the sandbox, which goes on living. Nothing may be running in it."""
+        live, self._live, self.life = self._live, None, None
+        if live is not None:
+            await live.leave()
 
     # ---- making ------------------------------------------------------------------------------------------------------
 
     async def _make(self) -> Channel:
         dropping = self._dropping
         try:
-            async with asyncio.timeout(START_S):
-                if dropping is not None:
-                    await asyncio.shield(dropping)
-                return await self._revived() or await self._created()
-        except TimeoutError:
-            self._failed()
-            raise SandboxUnavailable(words.starting_too_long(START_S)) from None
+            if dropping is not None:
+                await asyncio.shield(dropping)
+            return await self._revived() or await self._created()
         except Exception:
             self._failed()
             raise
@@ -149,41 +161,46 @@ class Slot:
             async with asyncio.timeout(REVIVE_S):
                 await live.channel.answering()
         except (SandboxUnavailable, TimeoutError):
-            self._part()
-            await live.end()
+            reason = self._why() if live.channel.lost else Reason.KERNEL_CRASH_LOOP
+            self._part(reason)
+            await live.end(reason)
             return None
+        live.life.step(Step.READY)
         self._is_ready()
         return live.channel
 
     async def _created(self) -> Channel:
-        self.step(Step.CLAIM)
         self._announce("starting the sandbox")
-        await self._admit(self)
-        spec = Spec(secrets.token_hex(6), self.workspace, self.limits)
-        live = Live(await self._backend.create(spec))
-        live.sandbox.assign(self.conversation, self.workspace)
+        live = await self._obtain(self, self._announce)
         try:
-            self._announce("starting Python")
-            self.files = await asyncio.to_thread(files.snapshot, self.workspace)
-            await live.channel.open()
+            self.files = files.snapshot(self.workspace, GLANCE_ENTRIES, GLANCE_S)
+            if not self.files.complete:
+                self.files = await asyncio.to_thread(files.snapshot, self.workspace)
+            if live.channel.lost or self._making is not asyncio.current_task():
+                raise SandboxUnavailable("The sandbox ended while Python was starting.")
         except BaseException:
-            await live.end()
+            await live.end(Reason.GATEWAY_DIED if live.channel.lost else Reason.RELEASED)
             raise
-        self._live = live
-        live.channel.tell = self._on
-        self._is_ready()
+        self._take(live)
         return live.channel
 
+    def _take(self, live: Live) -> None:
+        self.life, self._live = live.life, live
+        live.channel.tell = self._on
+        if live.life.state is State.BOOTING:
+            live.life.step(Step.READY)
+        self._is_ready()
+
     def _is_ready(self) -> None:
-        self.step(Step.READY)
         self._phase = ""
+        self.history.begin()
 
     def _failed(self) -> None:
         """A making of our own came to nothing. (One that is cancelled was given up by `drop`, which saw to the rest.)"""
         live = self._live
-        self._part()
+        self._part(Reason.CREATE_TIMEOUT)
         if live is not None:
-            self._dropping = asyncio.create_task(self._drop(live, None, self._dropping, False))
+            self._dropping = asyncio.create_task(self._drop(live, Reason.CREATE_TIMEOUT, None, self._dropping, False))
 
     def _announce(self, phase: str) -> None:
         self._phase = phase
@@ -197,17 +214,31 @@ class Slot:
         self.pressure()
         if step is not Step.GONE:
             self.step(step)
+            self.history.lose("out_of_memory" if self.burst(self._calm) else "kernel_died")
         elif self._making is None or self._making.done():
-            self.drop()
+            self.drop(self._why())
 
-    def _part(self) -> None:
+    def _why(self) -> Reason:
+        return Reason.OOM_CONTAINER if self.burst(self._calm) else Reason.GATEWAY_DIED
+
+    def _part(self, reason: Reason) -> None:
+        """One that is still being made is only blamed: whoever makes it has to end it."""
         self.pressure()
-        self._live = None
+        life, self.life, live, self._live = self.life, None, self._live, None
         self._phase = ""
-        self.step(Step.GONE)
+        if life is not None:
+            life.blame(reason)
+        if live is not None:
+            live.life.kill(reason)
+        self.history.lose(reason)
 
     async def _drop(
-        self, live: Live | None, making: asyncio.Task[Channel] | None, before: asyncio.Task[None] | None, with_files: bool
+        self,
+        live: Live | None,
+        reason: Reason,
+        making: asyncio.Task[Channel] | None,
+        before: asyncio.Task[None] | None,
+        with_files: bool,
     ) -> None:
         if before is not None:
             await asyncio.wait([before])
@@ -216,7 +247,7 @@ class Slot:
             await asyncio.wait([making])
         if live is not None:
             live.channel.tell = _nobody
-            await live.end()
+            await live.end(reason)
         if with_files:
             await asyncio.to_thread(files.remove, self.workspace)
             self.files = files.Snapshot()

@@ -35,6 +35,16 @@ class Outcome(StrEnum):
     UNAVAILABLE = "unavailable"  # no sandbox could be made; the code did not run
 
 
+class Rung(StrEnum):
+    """How far the ladder had to be climbed to stop a cell. From `restart` on its variables are gone."""
+
+    NONE = "none"  # nobody had to stop it
+    INTERRUPT = "interrupt"
+    INTERRUPT_AGAIN = "interrupt_again"
+    RESTART = "restart"  # of Python
+    KILL = "kill"  # of the sandbox
+
+
 class KernelState(StrEnum):
     """What there is for a conversation right now."""
 
@@ -74,10 +84,13 @@ class Starting(Wire):
 
 
 class Started(Wire):
-    """The cell was handed to the kernel. `fresh` is true for the first cell of a new kernel, whose namespace is empty."""
+    """The cell was handed to the kernel. `fresh` is true for the first cell of a new kernel, whose namespace is empty.
+    `lost` then says, for people, why variables that there were before are gone; it is empty when there were none, or when
+    a Closed has said so."""
 
     type: Literal["started"] = "started"
     fresh: bool
+    lost: str = ""
 
 
 class Stream(Wire):
@@ -129,7 +142,8 @@ class Asked(Wire):
 
 class Closed(Wire):
     """The cell has ended; nothing of it runs any more. `words` says why, and what survived, for people and model alike
-    (empty when the outcome is ok or a plain error). `dropped_bytes` counts output that was left out for size."""
+    (empty when the outcome is ok or a plain error). `dropped_bytes` counts output that was left out for size. `ran`: the
+    code was handed to the kernel; `raised`: the class of the exception it ended with; `rung`: what it took to stop it."""
 
     type: Literal["closed"] = "closed"
     outcome: Outcome
@@ -140,11 +154,22 @@ class Closed(Wire):
     words: str
     dropped_bytes: int = 0
     files: list[FileChange] = []
+    ran: bool = True
+    raised: str = ""
+    rung: Rung = Rung.NONE
 
 
 KernelEvent = Annotated[
     Starting | Started | Stream | Display | Clear | Raised | Asked | Closed, Field(discriminator="type")
 ]
+
+
+class Previous(Wire):
+    """Why the last kernel that held a conversation's variables is no more (a `lifecycle.Reason`, or out_of_memory,
+    kernel_died, restarted, did_not_stop), and when, in seconds since the epoch."""
+
+    reason: str
+    at: float
 
 
 class SandboxStatus(Wire):

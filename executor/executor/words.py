@@ -46,7 +46,32 @@ STOPPED_BEFORE = "Stopped before the code ran. Nothing was changed."
 ALL_GONE = "Variables and files are gone."
 RESTARTED = "Python was restarted"
 REMOVED = "the conversation was removed"
+TOO_OLD = "the sandbox has reached the age at which it is removed"
 CLOSING = "the program is shutting down"
+
+
+LOST = {
+    "released": "they were given up",
+    "idle": "the sandbox was not used for a long time",
+    "max_lifetime": "the sandbox had reached the age at which it is replaced",
+    "oom_container": "the sandbox ran out of memory",
+    "kernel_crash_loop": "Python crashed and did not come back",
+    "gateway_died": "the sandbox stopped working",
+    "killed_by_user": "the sandbox was ended, because code did not react to being stopped",
+    "evicted_capacity": "the sandbox was needed for another conversation",
+    "image_retired": "the sandbox was replaced by a newer one",
+    "spec_drift": "the sandbox was replaced by one with other settings",
+    "host_lost": "the machine or the executor was restarted",
+    "out_of_memory": "Python ran out of memory",
+    "kernel_died": "Python crashed, or code ended it",
+    "restarted": "Python was restarted",
+    "did_not_stop": "Python was ended, because code did not react to being stopped",
+}
+
+
+def lost(reason: str) -> str:
+    """Why the variables of before are gone."""
+    return f"Variables of earlier cells are gone: {LOST.get(reason, 'the sandbox was replaced')}. Files are kept."
 
 
 def starting_too_long(timeout_s: float) -> str:
@@ -58,6 +83,14 @@ def all_taken(count: int) -> str:
         f"All {count} sandboxes are in use. Try again in a minute, when one of them is idle, "
         "or allow more with CODEACT_SANDBOX_MAX."
     )
+
+
+def over_quota(limit: int) -> str:
+    return f"All {limit} sandboxes that you may have at a time are in use. Wait for a cell to end, or close a conversation."
+
+
+def no_workspace(cause: str) -> str:
+    return f"The conversation's files cannot be made ready: {cause}."
 
 
 def seconds(value: float) -> str:

@@ -33,7 +33,7 @@ async def state(chat: Chat) -> KernelState:
 
 
 def clocked(data, **settings) -> tuple[Manager, Clock]:
-    clock, chosen = Clock(), Settings(_env_file=None, **settings)
+    clock, chosen = Clock(), Settings(_env_file=None, **{"warm": 0, **settings})
     return Manager(Bubblewrap(run_dir(data), chosen.python), chosen, data, clock), clock
 
 
@@ -72,7 +72,7 @@ async def test_when_all_are_taken_the_longest_idle_one_makes_room(tmp_path):
 
 
 async def test_when_all_are_busy_the_cell_is_told_and_does_not_run(tmp_path):
-    async with managing(tmp_path, max=1) as manager:
+    async with managing(tmp_path, max=1, queue_s=0) as manager:
         busy, other = Chat(manager), Chat(manager)
         running = asyncio.create_task(busy.run("import time; time.sleep(2)"))
         while await state(busy) is not KernelState.BUSY:
@@ -107,7 +107,7 @@ def leftovers(before: set[int], data) -> list[object]:
 async def test_close_ends_all_sandboxes_at_once_whatever_they_do(tmp_path):
     before = {p.pid for p in psutil.Process().children(recursive=True)}
     fds = open_files()
-    manager = make_manager(tmp_path, Settings(_env_file=None))
+    manager = make_manager(tmp_path, Settings(_env_file=None, warm=0))
     chats = [Chat(manager) for _ in range(4)]
     codes = [
         "while True: pass",

@@ -93,7 +93,8 @@ class Chat:
 
 @asynccontextmanager
 async def managing(data_dir: Path, **settings: Any) -> AsyncGenerator[Manager, None]:
-    manager = make_manager(data_dir, Settings(_env_file=None, **settings))
+    """No sandbox is made ahead unless `warm` says so."""
+    manager = make_manager(data_dir, Settings(_env_file=None, **{"warm": 0, **settings}))
     try:
         yield manager
     finally:

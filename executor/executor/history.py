@@ -1,0 +1,50 @@
+"""The kernels that one conversation has had: how many, and why the variables of the last one are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from executor.wire import Previous
+
+
+class History:
+    """`changed` is called when there is a new kernel, or variables were lost."""
+
+    def __init__(self, wall: Callable[[], float], changed: Callable[[], None]) -> None:
+        self.generation = 0
+        self.previous: Previous | None = None  # why the last kernel with variables is no more
+        self.untold: Previous | None = None  # the same, until the conversation has been told
+        self.cause = ""  # why the kernel is about to be replaced
+        self.holds_variables = False  # a cell has run in this kernel
+        self.recalled = False
+        self._wall = wall
+        self._changed = changed
+
+    def recall(self, generation: int, previous: Previous | None, told: bool) -> None:
+        """What an earlier life of the executor, or of the slot, knew."""
+        if not self.recalled:
+            self.recalled = True
+            self.generation += generation
+            self.previous = self.previous or previous
+            if not told:
+                self.untold = self.untold or previous
+
+    def begin(self) -> None:
+        """There is a new kernel."""
+        self.generation += 1
+        self._changed()
+
+    def lose(self, reason: str) -> None:
+        """The kernel is gone, and with it the variables, if there were any."""
+        reason, self.cause = self.cause or reason, ""
+        if self.holds_variables:
+            self.holds_variables = False
+            self.previous = self.untold = Previous(reason=reason, at=self._wall())
+            self._changed()
+
+    def tell(self) -> Previous | None:
+        """Once, what became of the variables before."""
+        told, self.untold = self.untold, None
+        if told is not None:
+            self._changed()
+        return told
