@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     store_url: str = ""  # empty: SQLite in the data directory
     bus_url: str = "memory://"
     kernel_url: str = "local://"
+    executor_token: SecretStr = SecretStr("")  # what an executor of its own wants to see (kernel_url http://…)
+    executor_token_file: Directory | None = None  # a file that holds it, in its place
     model_url: str = ""  # empty: the embedded model server
     model_dir: Directory | None = None  # where the embedded model's file is kept; None: $XDG_CACHE_HOME/codeact/models
 

@@ -95,6 +95,22 @@ async def _local_kernel(_: str, settings: Settings) -> Kernel:
     return await asyncio.to_thread(kernel_local.create, settings.data_dir)
 
 
+async def _http_kernel(url: str, settings: Settings) -> Kernel:
+    from orchestrator.adapters.kernel_http import HttpKernel
+
+    return HttpKernel(url, executor_token(settings), owner=secrets.token_hex(8))
+
+
+def executor_token(settings: Settings) -> str:
+    """Raises BadSetting when the file that should hold it cannot be read."""
+    if settings.executor_token_file is None:
+        return settings.executor_token.get_secret_value()
+    try:
+        return settings.executor_token_file.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"CODEACT_EXECUTOR_TOKEN_FILE cannot be read: {error}.") from error
+
+
 async def _openai_model(url: str, settings: Settings) -> Model:
     from orchestrator.adapters.model_openai import OpenAIModel
 
@@ -112,7 +128,7 @@ _STORES: _Table[Store] = {
     "postgresql+asyncpg": _sql_store,
 }
 _BUSES: _Table[Bus] = {"memory": _memory_bus}
-_KERNELS: _Table[Kernel] = {"local": _local_kernel}
+_KERNELS: _Table[Kernel] = {"local": _local_kernel, "http": _http_kernel, "https": _http_kernel}
 _MODELS: _Table[Model] = {"http": _openai_model, "https": _openai_model}
 
 

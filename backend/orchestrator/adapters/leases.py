@@ -1,0 +1,88 @@
+"""This server's leases on sandboxes of an executor: who may drive a conversation's kernel, told by a fence that only grows.
+
+A lease is taken when a conversation is first used and renewed before it is half over, by the next request that needs it;
+while nobody asks it may run out, which costs nothing: another server may then take over, and this one is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import aiohttp
+
+TTL_S = 60.0
+FENCED = "another server drives this conversation's Python at the moment. Try again in a minute."
+
+
+class Fenced(Exception):
+    """Another server drives this conversation's kernel."""
+
+
+class Refused(Exception):
+    """The executor does not grant a lease; the message is its reason, for people."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    fence: int
+    renew_at: float  # on the monotonic clock
+
+
+class Leases:
+    """`owner` names this process and is never used again."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, owner: str) -> None:
+        self._http = http
+        self._url = url
+        self._owner = owner
+        self._leases: dict[str, _Lease] = {}
+        self._taking: dict[str, asyncio.Lock] = {}
+
+    async def fence(self, conversation: str) -> int:
+        """The fence to show. Raises Fenced, Refused, or what the connection raises."""
+        async with self._taking.setdefault(conversation, asyncio.Lock()):
+            lease = self._leases.get(conversation)
+            if lease is None or time.monotonic() >= lease.renew_at:
+                lease = self._leases[conversation] = await self._take(conversation)
+            return lease.fence
+
+    def forget(self, conversation: str) -> None:
+        """The lease is not to be relied on any more."""
+        self._leases.pop(conversation, None)
+        lock = self._taking.get(conversation)
+        if lock is not None and not lock.locked():
+            del self._taking[conversation]
+
+    async def give_back(self) -> None:
+        """Others need not wait for the leases to run out."""
+        held, self._leases = self._leases, {}
+        deleting = [self._delete(conversation, lease.fence) for conversation, lease in held.items()]
+        await asyncio.gather(*deleting, return_exceptions=True)
+
+    # ---- the executor's side -----------------------------------------------------------------------------------------
+
+    async def _take(self, conversation: str) -> _Lease:
+        body = {"owner": self._owner, "ttl_s": TTL_S}
+        async with self._http.put(f"{self._url}/v1/conversations/{conversation}/lease", json=body) as answer:
+            if answer.status == 409:
+                raise Fenced(FENCED)
+            if not answer.ok:
+                raise Refused(await words_of(answer))
+            return _Lease(int((await answer.json())["fence"]), time.monotonic() + TTL_S / 2)
+
+    async def _delete(self, conversation: str, fence: int) -> None:
+        url = f"{self._url}/v1/conversations/{conversation}/lease"
+        async with self._http.delete(url, params={"fence": fence, "mode": "keep"}):
+            pass
+
+
+async def words_of(answer: aiohttp.ClientResponse) -> str:
+    """What the executor says about a request that it refuses."""
+    try:
+        said = await answer.json()
+        words = said.get("words") or said.get("detail")
+    except (aiohttp.ClientError, ValueError, AttributeError):
+        words = None
+    return words if isinstance(words, str) else f"the executor answered {answer.status}."

@@ -1,0 +1,83 @@
+"""The executor as a service in a process of its own, and the Kernel port over it as the orchestrator has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from orchestrator.adapters.kernel_http import HttpKernel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Executor:
+    """`python -m executor serve` on a free port of loopback. Blocks until it listens."""
+
+    def __init__(self, data_dir: Path, **settings: str) -> None:
+        self.token = secrets.token_hex(16)
+        self.data_dir = data_dir
+        self._settings = settings
+        self.lines: list[dict[str, object]] = []
+        self._start()
+
+    def _start(self) -> None:
+        own = {"PORT": "0", "TOKEN": self.token, "DATA_DIR": str(self.data_dir)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "executor"), str(ROOT)])}
+        environment |= {f"CODEACT_EXECUTOR_{name}": value for name, value in own.items()} | self._settings
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "executor", "serve"], env=environment, cwd=self.data_dir, stderr=subprocess.PIPE, text=True
+        )
+        self._listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._listening.wait(30) and self.url, self.lines
+
+    def _read(self) -> None:
+        """Its log, kept for tests to look at."""
+        self.url = ""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            said = json.loads(line) if line.startswith("{") else {"message": line.rstrip()}
+            self.lines.append(said)
+            if said.get("message") == "listening":
+                self.url = f"http://{said['host']}:{said['port']}"
+                self._listening.set()
+        self._listening.set()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it and waits; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        status = self.process.wait(60)
+        self._reader.join(5)
+        return status
+
+    def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Another life with the same data, on another port."""
+        self.stop(how)
+        self._start()
+
+
+class ServedKernel(HttpKernel):
+    """A Kernel with an executor of its own, which ends with it, sandboxes included."""
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor.url, executor.token, f"test-{secrets.token_hex(4)}")
+        self.executor = executor
+
+    async def close(self) -> None:
+        await self._end_sandboxes()
+        await super().close()
+        await asyncio.to_thread(self.executor.stop)
