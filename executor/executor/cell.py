@@ -14,6 +14,7 @@ from typing import Any
 
 from executor.jupyter import Message, output, size_of
 from executor.outbox import Outbox
+from executor.questions import Questions
 
 GRACE_S = 2.0
 
@@ -25,9 +26,10 @@ class Ending(Enum):
 
 
 class Cell:
-    """Feed it the messages whose parent is `id`; wait for `ended`. `probe` is called when an idle came without reply."""
+    """Feed it the messages whose parent is `id`; wait for `ended`. `probe` is called when an idle came without reply.
+    `questions`, where it may ask any, hears of them."""
 
-    def __init__(self, id: str, outbox: Outbox, probe: Callable[[], None]) -> None:
+    def __init__(self, id: str, outbox: Outbox, probe: Callable[[], None], questions: Questions | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
         self.ended: asyncio.Future[Ending] = loop.create_future()
@@ -36,6 +38,7 @@ class Cell:
         self._idle = False
         self.outbox = outbox
         self._probe = probe
+        self._questions = questions
         self._timer: asyncio.TimerHandle | None = None
 
     def feed(self, message: Message) -> None:
@@ -44,11 +47,15 @@ class Cell:
         elif message.channel == "shell" and message.kind == "execute_reply" and self.reply is None:
             self.reply = message.content
             self._settle()
+        elif message.channel == "stdin" and self._questions is not None:
+            self._questions.heard(message)
 
     def end(self, ending: Ending) -> None:
         """It is over, whatever else may come."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._questions is not None:
+            self._questions.end()
         if not self.ended.done():
             self.ended.set_result(ending)
 

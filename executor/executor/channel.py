@@ -15,11 +15,13 @@ from typing import Any
 import aiohttp
 
 from executor import jupyter
+from executor.asking import Asking
 from executor.cell import Cell, Ending
 from executor.gateway import Gateway
 from executor.jupyter import Message
 from executor.lifecycle import Step
 from executor.outbox import Late, Outbox
+from executor.questions import Questions
 from executor.sandbox.base import Sandbox, SandboxUnavailable
 
 LATE_LIMIT = 64 * 1024  # bytes of threads' output kept between two cells
@@ -43,6 +45,7 @@ class Channel:
         self._reader: asyncio.Task[None] | None = None
         self._monitor: asyncio.TimerHandle | None = None
         self._cell: Cell | None = None
+        self.asking = Asking(self._request)
         self._waiting: dict[tuple[str, str], asyncio.Event] = {}  # (id of a request that is no cell, channel) → heard
         self._count = 0
         self._answering = False  # the kernel has answered since it was last started
@@ -89,10 +92,10 @@ class Channel:
 
     # ---- cells -------------------------------------------------------------------------------------------------------
 
-    def execute(self, code: str, outbox: Outbox) -> Cell:
-        """Send one cell; the one before must have ended."""
+    def execute(self, code: str, outbox: Outbox, questions: Questions | None = None) -> Cell:
+        """Send one cell; the one before must have ended. It may ask for input where there are `questions` to be told."""
         id = self._new_id()
-        cell = Cell(id, outbox, lambda: self._probe(cell))
+        cell = Cell(id, outbox, lambda: self._probe(cell), questions)
         self._cell, self.fresh = cell, False
         self._past[id] = None
         if len(self._past) > PAST:
@@ -102,7 +105,10 @@ class Channel:
         if self.lost:
             cell.end(Ending.LOST)
             return cell
-        self._send(jupyter.request("execute_request", jupyter.execute_content(code), id, self._session_id))
+        if questions is not None:
+            questions.begin(self._reply)
+        content = jupyter.execute_content(code, allow_stdin=questions is not None)
+        self._send(jupyter.request("execute_request", content, id, self._session_id))
         self._quiet = 0
         self._watch()
         return cell
@@ -165,6 +171,8 @@ class Channel:
         cell = self._running
         if cell is not None and message.parent == cell.id:
             cell.feed(message)
+        elif message.channel == "control":
+            self.asking.heard(message)
         elif message.kind == "status" and message.channel == "iopub" and not message.parent:
             self._on_notice(message.content.get("execution_state"))
         elif (answered := self._waiting.pop((message.parent, message.channel), None)) is not None:
@@ -210,6 +218,16 @@ class Channel:
         self._send(jupyter.request("kernel_info_request", {}, id, self._session_id))
         return reply, heard
 
+    def _request(self, kind: str, content: dict[str, Any]) -> str:
+        """Ask beside a cell; the request's id."""
+        id = self._new_id()
+        self._send(jupyter.request(kind, content, id, self._session_id, "control"))
+        return id
+
+    def _reply(self, request: str, content: dict[str, Any]) -> None:
+        """Answer a question of the code's."""
+        self._send(jupyter.request("input_reply", content, self._new_id(), self._session_id, "stdin", request))
+
     def _probe(self, cell: Cell) -> None:
         """Ask on shell: the answer comes only when the cell has ended."""
         reply, _ = self._ask()
@@ -243,6 +261,7 @@ class Channel:
 
     def _died(self) -> None:
         self.fresh, self._answering = True, False
+        self.asking.forget()
         self.tell(Step.DIED)
         if self._cell is not None:
             self._cell.end(Ending.DIED)
@@ -252,6 +271,7 @@ class Channel:
         if self.lost:
             return
         self.lost = True
+        self.asking.forget()
         self.tell(Step.GONE)
         if self._cell is not None:
             self._cell.end(Ending.LOST)

@@ -24,6 +24,7 @@ MAX_NESTING = 48  # of JSON inside a mime bundle; pydantic and browsers give up 
 MAX_MIME_TYPES = 64
 MAX_ERROR_CHARS = 256 * 1024  # of one traceback
 MAX_LEFT_OUT = 2**40
+MAX_ID = 200  # characters of a message's id
 MAX_VALUES = 500_000  # in the JSON of one message other than text
 LARGE = 512 * 1024  # bytes of content below which values are not counted
 VERSION = "5.4"
@@ -37,7 +38,8 @@ _CHANNELS: dict[str, Channel] = {"iopub": "iopub", "shell": "shell", "control": 
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a kernel. `parent` is the id of the request that caused it, or empty. `size`: bytes of its frame;
-    `left_out`: bytes that the gateway took out, because they were too many for a frame."""
+    `left_out`: bytes that the gateway took out, because they were too many for a frame; `id`: what a reply to the message
+    names it by, or empty."""
 
     channel: Channel
     kind: str
@@ -45,6 +47,7 @@ class Message:
     content: dict[str, Any]
     size: int
     left_out: int = 0
+    id: str = ""
 
 
 # ---- bytes → Message -------------------------------------------------------------------------------------------------
@@ -102,7 +105,9 @@ def _message(
     left_out = metadata.get("left_out") if isinstance(metadata, dict) else None
     if type(left_out) is not int or not 0 < left_out < MAX_LEFT_OUT:
         left_out = 0
-    return Message(known, kind, origin if isinstance(origin, str) else "", content, size, left_out)
+    id = header.get("msg_id")
+    id = id if isinstance(id, str) and len(id) <= MAX_ID else ""
+    return Message(known, kind, origin if isinstance(origin, str) else "", content, size, left_out, id)
 
 
 def loads(data: bytes | memoryview) -> Any:
@@ -117,24 +122,27 @@ def loads(data: bytes | memoryview) -> Any:
 # ---- requests → bytes ------------------------------------------------------------------------------------------------
 
 
-def request(kind: str, content: dict[str, Any], id: str, session: str, channel: Channel = "shell") -> bytes:
-    """A request as one V1 frame."""
+def request(
+    kind: str, content: dict[str, Any], id: str, session: str, channel: Channel = "shell", parent: str = ""
+) -> bytes:
+    """A request as one V1 frame; with `parent` a reply to the message of that id."""
     header = {"msg_id": id, "msg_type": kind, "session": session, "username": "", "date": "", "version": VERSION}
-    parts = [channel.encode(), orjson.dumps(header), b"{}", b"{}", orjson.dumps(content)]
+    about = orjson.dumps({"msg_id": parent} if parent else {})
+    parts = [channel.encode(), orjson.dumps(header), about, b"{}", orjson.dumps(content)]
     offsets = [8 * (len(parts) + 2)]
     for part in parts:
         offsets.append(offsets[-1] + len(part))
     return struct.pack(f"<{len(offsets) + 1}Q", len(offsets), *offsets) + b"".join(parts)
 
 
-def execute_content(code: str) -> dict[str, Any]:
-    """What an execute_request holds. Input is never allowed: a cell that asks for it gets an error at once."""
+def execute_content(code: str, allow_stdin: bool = False) -> dict[str, Any]:
+    """What an execute_request holds. Where input is not allowed, a cell that asks for it gets an error at once."""
     return {
         "code": code.encode("utf-8", "replace").decode(),
         "silent": False,
         "store_history": True,
         "user_expressions": {},
-        "allow_stdin": False,
+        "allow_stdin": allow_stdin,
         "stop_on_error": False,
     }
 

@@ -28,7 +28,7 @@ def is_a(value: object, kind: type) -> bool:
     return any(base is kind for base in mro(type(value)))
 
 
-def text(value: object, limit: int) -> str:
+def text(value: Any, limit: int) -> str:
     """The beginning of a string, whatever subclass of `str` it may be; empty for anything else."""
     return str.__getitem__(value, slice(limit)) if is_a(value, str) else ""
 
