@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,25 @@ def authorities(settings: Mapping[str, str], environ: Mapping[str, str]) -> byte
     return b""
 
 
+def place(data_dir: Path, sandbox_id: str) -> Path:
+    """Where a sandbox's socket goes."""
+    return data_dir / "egress" / sandbox_id / "proxy.sock"
+
+
+def sweep(data_dir: Path, keep: Collection[str]) -> None:
+    """Removes what an earlier life of the executor left for sandboxes that are no more. Blocks."""
+    with suppress(FileNotFoundError):
+        for directory in (data_dir / "egress").iterdir():
+            if directory.name not in keep:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
 def lay_out(directory: Path, what: Beside) -> None:
     """Makes the directory, or freshens it where it has been left to a sandbox that still lives (it must stay the same
-    directory: it is mounted). Everybody may read it: the sandbox's user is another. Blocks for small files."""
-    directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    directory: it is mounted). The sandbox's user, who is another, may read it; on the way to it from outside lies one that
+    is closed to everybody. Blocks for small files."""
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o755, exist_ok=True)
     directory.chmod(0o755)
     for name in NAMES - what.files.keys():
         (directory / name).unlink(missing_ok=True)
