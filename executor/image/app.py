@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hmac
+import json
 import os
 from typing import Any
 
+from hold import hold
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, User
 from jupyter_server.services.kernels.handlers import KernelActionHandler, KernelHandler, MainKernelHandler
@@ -35,7 +37,8 @@ class Authorised:
         sent = self.request.headers.get("Authorization", "")
         if not hmac.compare_digest(sent.encode(), self.settings["authorization"]):
             raise HTTPError(401)
-        await super().prepare(*args, **kwargs)
+        if (prepared := super().prepare(*args, **kwargs)) is not None:
+            await prepared
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         self.set_status(status_code)
@@ -66,6 +69,18 @@ class Channels(Authorised, KernelWebsocketHandler):
         return SUBPROTOCOL
 
 
+class Hold(Authorised, RequestHandler):
+    def post(self) -> None:
+        try:
+            length = int(json.loads(self.request.body)["length"])
+        except (ValueError, KeyError, TypeError):
+            length = -1
+        if not 0 <= length < 2**63:
+            raise HTTPError(400)
+        hold(length)
+        self.set_status(204)
+
+
 class Nothing(RequestHandler):
     """Every other path. It answers alike with and without a token."""
 
@@ -82,6 +97,7 @@ def make_app(manager: Manager, token: str) -> Application:
             (rf"/api/kernels/{ID}", OneKernel),
             (rf"/api/kernels/{ID}/(?P<action>restart|interrupt)", Action),
             (rf"/api/kernels/{ID}/channels", Channels),
+            (r"/hold", Hold),
             (r".*", Nothing),
         ],
         authorization=f"token {token}".encode(),

@@ -1,14 +1,17 @@
-"""The process every sandbox starts: a Jupyter kernel gateway for exactly one kernel, on a Unix socket it inherits.
+"""The process every sandbox starts: a Jupyter kernel gateway for exactly one kernel, on a Unix socket.
 
 It replaces `jupyter kernelgateway`, whose command line cannot be told to keep the token out of sight, to leave output
-unthrottled, or to listen on anything but TCP. The executor made the listening socket and hands it over as a file
-descriptor, so no path to it exists in here for the tenant to tamper with. The token arrives on standard input and lives in
-this process's memory alone: the process is not dumpable, so a cell (which has the same uid) can read neither its memory
-nor its descriptors.
+unthrottled, or to listen on anything but TCP. The settings, one JSON object (`Settings`), come on standard input, or in a
+file that is named on the command line and removed as soon as it is read, before anything of the tenant runs. The token
+lives in this process's memory alone: the process is not dumpable, so a cell (which has the same uid) can read neither its
+memory nor its descriptors.
 
-Standard input holds one line of JSON, a `Settings`. HTTP: `GET /api/kernels`, `GET /api/kernels/{id}`,
-`POST /api/kernels/{id}/interrupt|restart`, and the websocket `/api/kernels/{id}/channels`, each with the header
-`Authorization: token …`; anything else is refused.
+It listens on a socket that the executor made and handed over as a descriptor, so that no path to it exists in here for the
+tenant to tamper with; or, where a descriptor cannot be handed over, at a path.
+
+HTTP: `GET /api/kernels`, `GET /api/kernels/{id}`, `POST /api/kernels/{id}/interrupt|restart`, the websocket
+`/api/kernels/{id}/channels`, and `POST /hold` (see hold.py), each with the header `Authorization: token …`; anything else
+is refused.
 """
 
 from __future__ import annotations
@@ -23,28 +26,51 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from deadline import end_after
+
 PR_SET_DUMPABLE = 4
+BACKLOG = 64
 STATE = Path("/run/kernel")  # connection file and ZMQ sockets: a private directory in the sandbox's own tmpfs
 
 
 class Settings(NamedTuple):
-    """What the executor says on standard input. Sizes in bytes; `listen` is the descriptor of the bound socket."""
+    """What the executor says. Sizes in bytes; `listen` is the descriptor of the bound socket, or the path to bind one at;
+    after `deadline_s` seconds the sandbox ends, whatever happens until then (0: never)."""
 
     token: str
-    listen: int
+    listen: int | str
     data: int
     file_size: int
     open_files: int
     pids: int
+    deadline_s: float = 0
 
 
-def read_settings() -> Settings:
-    """The settings, after which standard input is empty for everybody."""
-    settings = Settings(**json.loads(sys.stdin.buffer.readline()))
+def read_settings(file: str | None) -> Settings:
+    """The settings, which nobody can read afterwards: from `file`, which is removed, else from standard input."""
+    if file is None:
+        text = sys.stdin.buffer.readline()
+    else:
+        text = Path(file).read_bytes()
+        Path(file).unlink()
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
-    return settings
+    return Settings(**json.loads(text))
+
+
+def bound(listen: int | str) -> socket.socket:
+    """The socket to listen on."""
+    if isinstance(listen, int):
+        listener = socket.socket(fileno=listen)
+    else:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        mask = os.umask(0o177)
+        listener.bind(listen)
+        os.umask(mask)
+        listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
 
 
 def hide() -> None:
@@ -71,8 +97,8 @@ def limit(settings: Settings) -> None:
         resource.setrlimit(what, (value, value))
 
 
-async def serve(settings: Settings) -> None:
-    """Starts the kernel, then answers until killed."""
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Starts the kernel, then answers on `listener` until killed."""
     import forwarder
     from app import make_app
     from manager import make_manager
@@ -81,19 +107,19 @@ async def serve(settings: Settings) -> None:
     manager = make_manager(STATE, settings.data)
     await manager.start_kernel()
     await forwarder.listen()
-    listener = socket.socket(fileno=settings.listen)
-    listener.setblocking(False)
     HTTPServer(make_app(manager, settings.token), max_buffer_size=256 * 1024**2).add_sockets([listener])
     await asyncio.Event().wait()
 
 
 def main() -> None:
-    settings = read_settings()
+    settings = read_settings(sys.argv[1] if sys.argv[1:] else None)
     hide()
-    close_all_but(settings.listen)
+    end_after(settings.deadline_s)
+    listener = bound(settings.listen)
+    close_all_but(listener.fileno())
     limit(settings)
     STATE.mkdir(mode=0o700, exist_ok=True)
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, listener))
 
 
 if __name__ == "__main__":
