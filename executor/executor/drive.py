@@ -14,6 +14,7 @@ from executor.channel import Channel
 from executor.lifecycle import Reason, Step
 from executor.outbox import Outbox
 from executor.pressure import Pressure
+from executor.questions import Questions, within
 from executor.sandbox.base import SandboxUnavailable
 from executor.slot import GLANCE_ENTRIES, GLANCE_S, Slot
 from executor.stopping import stop
@@ -28,11 +29,13 @@ def _future() -> asyncio.Future[None]:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One call of `Manager.run`. `stopped` is set by whoever wants it to end."""
+    """One call of `Manager.run`. `stopped` is set by whoever wants it to end; `questions` are there when it may ask any."""
 
     code: str
     timeout_s: float
     outbox: Outbox
+    cell: str = ""
+    questions: Questions | None = None
     stopped: asyncio.Future[None] = field(default_factory=_future)
     reason: str = ""
     files_kept: bool = True
@@ -126,7 +129,7 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
     run.outbox.put(Started(fresh=channel.fresh, lost=words.lost(lost.reason) if lost else ""))
     slot.step(Step.RUN)
     began = time.monotonic()
-    cell = channel.execute(run.code, run.outbox)
+    cell = channel.execute(run.code, run.outbox, run.questions)
     end = await _ended(slot, channel, cell, run, before)
     if slot.state is KernelState.BUSY:
         slot.step(Step.DONE)
@@ -153,7 +156,7 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
 
 
 async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, before: Pressure) -> _End:
-    await asyncio.wait((cell.ended, run.stopped), timeout=run.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    await within(run.timeout_s, run.questions, cell.ended, run.stopped)
     if cell.ended.done():
         return _by_itself(slot, cell, run, before)
     outcome = Outcome.INTERRUPTED if run.stopped.done() else Outcome.TIMED_OUT

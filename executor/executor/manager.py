@@ -19,6 +19,7 @@ from executor.lifecycle import Reason
 from executor.live import Live
 from executor.maker import Announce
 from executor.outbox import Outbox
+from executor.questions import Questions
 from executor.sandbox.base import Backend, SandboxUnavailable
 from executor.settings import MB, Settings
 from executor.slot import Slot
@@ -65,12 +66,15 @@ class Manager:
 
     # ---- what the contract says --------------------------------------------------------------------------------------
 
-    async def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
+    async def run(
+        self, conversation: str, cell: str, code: str, timeout_s: float, allow_stdin: bool = False
+    ) -> AsyncGenerator[KernelEvent, None]:
         """Run one cell after those before it. Ends with exactly one Closed; closing the generator early stops the cell.
         Raises ValueError for ids that are none."""
         _checked(cell)
         slot = self._slot(conversation)
-        run = Run(code, timeout_s, Outbox(int(self._settings.output_mb * MB), TAIL))
+        outbox = Outbox(int(self._settings.output_mb * MB), TAIL)
+        run = Run(code, timeout_s, outbox, cell, Questions(outbox) if allow_stdin else None)
         if self._closing:
             run.stop(words.CLOSING)
         self._runs.setdefault(conversation, set()).add(run)
@@ -83,6 +87,11 @@ class Manager:
                     return
         finally:
             run.stop()
+
+    def reply(self, conversation: str, cell: str, ask: str, text: str) -> bool:
+        """Answer a question that a running cell has `Asked`; False when it does not wait for that (any more)."""
+        asking = [run.questions for run in self._runs.get(_checked(conversation), ()) if run.cell == _checked(cell)]
+        return any(questions.reply(ask, text) for questions in asking if questions is not None)
 
     async def interrupt(self, conversation: str) -> None:
         """Stop the running cell and those that wait behind it. Returns at once."""
@@ -116,6 +125,10 @@ class Manager:
         """Sandbox and workspace are gone for good. What runs is stopped."""
         await self._end(self._slot(conversation), words.REMOVED, Reason.RELEASED, with_files=True)
         self._forget()
+
+    def slot_of(self, conversation: str) -> Slot | None:
+        """What there is of a conversation now, for those who only look. Raises ValueError for ids that are none."""
+        return self._slots.get(_checked(conversation))
 
     def workspace_of(self, conversation: str) -> Path:
         """The directory of a conversation's files; it may not exist yet. Raises ValueError for ids that are none."""

@@ -14,7 +14,7 @@ from executor.wire import Health, Id, RunRequest, SandboxStatus
 
 
 async def _lines(manager: Manager, request: RunRequest) -> AsyncGenerator[bytes, None]:
-    events = manager.run(request.conversation, request.cell, request.code, request.timeout_s)
+    events = manager.run(request.conversation, request.cell, request.code, request.timeout_s, request.allow_stdin)
     async with aclosing(events):
         async for event in events:
             yield event.model_dump_json().encode() + b"\n"
