@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
-from sqlalchemy import Connection, CursorResult, Row
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, CursorResult
+from sqlalchemy.engine import make_url
 
 from executor.wire import FileChange
 from orchestrator.adapters import sql
-from orchestrator.adapters.databases import Database, connect
+from orchestrator.adapters.databases import Change, Database, Taken
+from orchestrator.adapters.postgres import Postgres
+from orchestrator.adapters.sqlite import Sqlite
 from orchestrator.errors import Conflict, StoreUnavailable
 from orchestrator.ports import Checkpoint, OpenTurn, Page, PageJson, Part
 from orchestrator.protocol.events import CellClosed, DurableEvent, Live, TurnClosed, TurnOpened
@@ -31,7 +33,7 @@ Opening = Literal["opened", "known", "busy", "unknown"]
 
 def create(url: str) -> SqlStore:
     """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used."""
-    return SqlStore(connect(url), url)
+    return SqlStore(Sqlite(url) if make_url(url).get_backend_name() == "sqlite" else Postgres(url), url)
 
 
 class SqlStore:
@@ -65,7 +67,8 @@ class SqlStore:
         return await self._database.read(work)
 
     async def summary(self, id: str) -> ConversationSummary | None:
-        return await self._database.read(lambda connection: _find_summary(connection, id))
+        rows = await self._database.find(sql.SUMMARY, {"id": id})
+        return _summary(rows[0]) if rows else None
 
     async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None:
         def work(connection: Connection) -> ConversationSummary | None:
@@ -105,18 +108,12 @@ class SqlStore:
         moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or "")}
         turn = {"conversation": conversation, "id": event.turn, "owner": owner, "cursor": cursor, "at": event.at}
         row = _event_row(conversation, event)
-
-        def work(connection: Connection) -> Opening:
-            if not _changed(connection.execute(sql.OPENED, moved)):
-                return _why_not_opened(connection, conversation, event)
-            connection.execute(sql.ADD_TURN, turn)
-            connection.execute(sql.ADD_EVENT, row)
-            return "opened"
-
         try:
-            return await self._database.write(work)
-        except IntegrityError:
-            return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event))
+            if await self._database.change([(sql.OPENED, moved), (sql.ADD_TURN, turn), (sql.ADD_EVENT, row)]):
+                return "opened"
+        except Taken:
+            pass
+        return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event))
 
     async def append(self, conversation: str, events: Sequence[DurableEvent]) -> None:
         if not events:
@@ -128,17 +125,16 @@ class SqlStore:
         rows = [_event_row(conversation, event) for event in events]
         files = list(_file_rows(conversation, events))
 
-        def work(connection: Connection) -> None:
-            statement, values = (sql.CLOSED, {**moved, "at": closed.at}) if closed else (sql.MOVED_ON, moved)
-            if not _changed(connection.execute(statement, values)):
-                raise Conflict(f"event {events[0].seq} of conversation {conversation} is not the next: another owner wrote")
-            connection.execute(sql.ADD_EVENT, rows)
-            if files:
-                connection.execute(sql.PUT_FILE, files)
-            if closed:
-                connection.execute(sql.CLOSE_TURN, {"conversation": conversation, "turn": closed.turn, "at": closed.at})
-
-        await self._database.write(work)
+        changes: list[Change] = [
+            (sql.CLOSED, {**moved, "at": closed.at}) if closed else (sql.MOVED_ON, moved),
+            (sql.ADD_EVENT, rows),
+        ]
+        if files:
+            changes.append((sql.PUT_FILE, files))
+        if closed:
+            changes.append((sql.CLOSE_TURN, {"conversation": conversation, "turn": closed.turn, "at": closed.at}))
+        if not await self._database.change(changes):
+            raise Conflict(f"event {events[0].seq} of conversation {conversation} is not the next: another owner wrote")
 
     async def checkpoint(self, points: Sequence[Checkpoint]) -> None:
         rows = [
@@ -146,7 +142,7 @@ class SqlStore:
             for point in points
         ]
         if rows:
-            await self._database.write(lambda connection: connection.execute(sql.CHECKPOINT, rows).close())
+            await self._database.change([(sql.CHECKPOINT, rows)])
 
     async def left_open(self, owner: str) -> list[OpenTurn]:
         def work(connection: Connection) -> list[OpenTurn]:
@@ -219,10 +215,9 @@ def _events(connection: Connection, conversation: str) -> list[DurableEvent]:
     return [_EVENT.validate_json(payload) for payload in payloads]
 
 
-def _summary(row: Row[Any]) -> ConversationSummary:
-    return ConversationSummary(
-        id=row.id, title=row.title, created_at=row.created_at, updated_at=row.updated_at, running=bool(row.running)
-    )
+def _summary(row: Sequence[Any]) -> ConversationSummary:
+    id, title, created_at, updated_at, running = row
+    return ConversationSummary(id=id, title=title, created_at=created_at, updated_at=updated_at, running=bool(running))
 
 
 def _event_row(conversation: str, event: DurableEvent) -> dict[str, Any]:
