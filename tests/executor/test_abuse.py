@@ -76,7 +76,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize("code", DEATHS.values(), ids=DEATHS.keys())
-async def test_the_death_of_python_is_told_within_five_seconds(chat, code):
+async def test_t36_the_death_of_python_is_told_within_five_seconds(chat, code):
     ran = await chat.run(code)
     assert ran.outcome is Outcome.KERNEL_DIED and ran.took < 5
     assert not ran.closed.variables_kept and ran.closed.files_kept
@@ -84,19 +84,19 @@ async def test_the_death_of_python_is_told_within_five_seconds(chat, code):
     await works(chat, variables=False)
 
 
-async def test_sys_exit_ends_nothing(chat):
+async def test_t36_sys_exit_ends_nothing(chat):
     ran = await chat.run("import sys; sys.exit(1)")
     assert ran.outcome in (Outcome.OK, Outcome.ERROR) and ran.closed.variables_kept
     await works(chat, variables=True)
 
 
-async def test_python_that_dies_between_cells_starts_the_next_one_fresh(chat):
+async def test_t36_python_that_dies_between_cells_starts_the_next_one_fresh(chat):
     await chat.run("import os, threading\nthreading.Timer(0.3, os._exit, [3]).start()")
     await asyncio.sleep(1.5)
     await works(chat, variables=False)
 
 
-async def test_python_that_dies_again_and_again_is_started_again_and_again(chat):
+async def test_t36_python_that_dies_again_and_again_is_started_again_and_again(chat):
     for _ in range(7):
         assert (await chat.run("import os, time; time.sleep(0.1); os._exit(1)")).outcome is Outcome.KERNEL_DIED
     await works(chat, variables=False)
@@ -115,7 +115,7 @@ def gateway(chat) -> psutil.Process:
     return one
 
 
-async def test_a_killed_gateway_is_told_and_replaced(chat):
+async def test_t16_a_killed_gateway_is_told_and_replaced(chat):
     async def on(event):
         if isinstance(event, Started):
             gateway(chat).kill()
@@ -126,7 +126,7 @@ async def test_a_killed_gateway_is_told_and_replaced(chat):
     await works(chat, variables=False)
 
 
-async def test_a_gateway_that_is_stopped_is_told_and_replaced(chat):
+async def test_t16_a_gateway_that_is_stopped_is_told_and_replaced(chat):
     async def on(event):
         if isinstance(event, Started):
             gateway(chat).send_signal(signal.SIGSTOP)
@@ -136,13 +136,13 @@ async def test_a_gateway_that_is_stopped_is_told_and_replaced(chat):
     await works(chat, variables=False)
 
 
-async def test_a_sandbox_killed_between_cells_is_replaced(chat):
+async def test_t16_a_sandbox_killed_between_cells_is_replaced(chat):
     os.kill(chat.sandbox._process.pid, signal.SIGKILL)
     await asyncio.sleep(0.5)
     await works(chat, variables=False)
 
 
-async def test_a_cell_cannot_kill_the_gateway_without_being_told(chat):
+async def test_t16_a_cell_cannot_kill_the_gateway_without_being_told(chat):
     ran = await chat.run("import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)")
     assert ran.outcome in (Outcome.SANDBOX_LOST, Outcome.ERROR) and ran.took < 5
     await works(chat, variables=ran.outcome is Outcome.ERROR)
@@ -151,20 +151,20 @@ async def test_a_cell_cannot_kill_the_gateway_without_being_told(chat):
 # ---- memory, processes, disk -----------------------------------------------------------------------------------------
 
 
-async def test_a_memory_bomb_that_python_survives_keeps_variables(chat):
+async def test_t13_a_memory_bomb_that_python_survives_keeps_variables(chat):
     ran = await chat.run("bomb = [bytearray(50_000_000) for _ in range(1000)]")
     assert ran.outcome is Outcome.OUT_OF_MEMORY and ran.closed.variables_kept
     assert "more than the 512 MB this sandbox has" in ran.closed.words and "variables are kept" in ran.closed.words
     await works(chat, variables=True)
 
 
-async def test_a_numpy_bomb_is_out_of_memory_too(chat):
+async def test_t13_a_numpy_bomb_is_out_of_memory_too(chat):
     ran = await chat.run("import numpy as np\nnp.ones(10**10)")
     assert ran.outcome is Outcome.OUT_OF_MEMORY and ran.closed.variables_kept
     await works(chat, variables=True)
 
 
-async def test_a_memory_bomb_that_kills_python_is_told_as_what_it_is(chat):
+async def test_t13_a_memory_bomb_that_kills_python_is_told_as_what_it_is(chat):
     code = "import mmap\nm = mmap.mmap(-1, 2_000_000_000)\nfor n in range(0, 2_000_000_000, 4096): m[n] = 1"
     if chat.sandbox.usage().oom_kills is None:
         pytest.skip("this host has no memory cgroup")
@@ -174,7 +174,7 @@ async def test_a_memory_bomb_that_kills_python_is_told_as_what_it_is(chat):
     await works(chat, variables=False)
 
 
-async def test_a_fork_bomb_can_be_stopped_and_the_conversation_goes_on(chat):
+async def test_t23_a_fork_bomb_can_be_stopped_and_the_conversation_goes_on(chat):
     code = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
     ran = await chat.run(code, timeout_s=3)
     assert ran.outcome in (Outcome.TIMED_OUT, Outcome.KERNEL_DIED, Outcome.SANDBOX_LOST, Outcome.OUT_OF_MEMORY)
@@ -183,7 +183,7 @@ async def test_a_fork_bomb_can_be_stopped_and_the_conversation_goes_on(chat):
     assert after.text() == "True\n"
 
 
-async def test_a_thread_bomb_is_an_error(chat):
+async def test_t23_a_thread_bomb_is_an_error(chat):
     ran = await chat.run(
         "import threading, time\nfor _ in range(10000): threading.Thread(target=time.sleep, args=(2,)).start()",
         timeout_s=20,
@@ -192,7 +192,7 @@ async def test_a_thread_bomb_is_an_error(chat):
     await works(chat, variables=True)
 
 
-async def test_a_full_disk_is_told_and_the_conversation_goes_on(chat):
+async def test_t22_a_full_disk_is_told_and_the_conversation_goes_on(chat):
     ran = await chat.run("with open('big', 'wb') as f:\n    for _ in range(4000): f.write(b'x' * 1_000_000)", timeout_s=60)
     assert ran.outcome is not Outcome.OK
     after = await chat.run("import os\nos.path.exists('big') and os.remove('big')\nprint('file' in os.listdir())")
@@ -206,7 +206,7 @@ def told(ran) -> int:
     return sum(len(event.text.encode()) for event in ran.events if isinstance(event, Stream))
 
 
-async def test_two_hundred_thousand_prints_are_all_accounted_for(chat):
+async def test_t14_two_hundred_thousand_prints_are_all_accounted_for(chat):
     ran = await chat.run("for n in range(200_000): print(f'{n:06}')")
     assert ran.outcome is Outcome.OK
     assert ran.closed.dropped_bytes == 0 and ran.text() == "".join(f"{n:06}\n" for n in range(200_000))
@@ -214,7 +214,7 @@ async def test_two_hundred_thousand_prints_are_all_accounted_for(chat):
     await works(chat, variables=True)
 
 
-async def test_a_hundred_megabytes_are_counted_to_the_byte_in_bounded_memory(chat):
+async def test_t14_a_hundred_megabytes_are_counted_to_the_byte_in_bounded_memory(chat):
     async with Memory() as memory:
         ran = await chat.run("line = 'x' * 99\nfor n in range(1_000_000): print(line)\nprint('the end')")
     assert ran.outcome is Outcome.OK
@@ -225,7 +225,7 @@ async def test_a_hundred_megabytes_are_counted_to_the_byte_in_bounded_memory(cha
     await works(chat, variables=True)
 
 
-async def test_one_line_of_fifty_megabytes(chat):
+async def test_t14_one_line_of_fifty_megabytes(chat):
     async with Memory() as memory:
         ran = await chat.run("print('y' * 50_000_000)")
     assert ran.outcome is Outcome.OK and told(ran) + ran.closed.dropped_bytes == 50_000_001
@@ -233,7 +233,7 @@ async def test_one_line_of_fifty_megabytes(chat):
     await works(chat, variables=True)
 
 
-async def test_a_display_of_fifty_megabytes_is_left_out_and_counted(chat):
+async def test_t14_a_display_of_fifty_megabytes_is_left_out_and_counted(chat):
     ran = await chat.run(
         "from IPython.display import display\ndisplay({'text/plain': 'z' * 50_000_000}, raw=True)\nprint('after')"
     )
@@ -242,7 +242,7 @@ async def test_a_display_of_fifty_megabytes_is_left_out_and_counted(chat):
     await works(chat, variables=True)
 
 
-async def test_a_display_larger_than_any_frame_may_be_costs_nothing_but_itself(chat):
+async def test_t14_a_display_larger_than_any_frame_may_be_costs_nothing_but_itself(chat):
     ran = await chat.run(
         "from IPython.display import display\ndisplay({'text/plain': 'z' * 70_000_000}, raw=True)\nprint('after')"
     )
@@ -251,26 +251,26 @@ async def test_a_display_larger_than_any_frame_may_be_costs_nothing_but_itself(c
     await works(chat, variables=True)
 
 
-async def test_ten_thousand_displays_arrive(chat):
+async def test_t14_ten_thousand_displays_arrive(chat):
     ran = await chat.run("from IPython.display import display\nfor n in range(10_000): display(n)")
     assert ran.outcome is Outcome.OK and len(ran.displays) == 10_000
     await works(chat, variables=True)
 
 
-async def test_an_exception_of_megabytes_is_cut(chat):
+async def test_t14_an_exception_of_megabytes_is_cut(chat):
     ran = await chat.run("raise ValueError('x' * 5_000_000)")
     assert ran.outcome is Outcome.ERROR and len(ran.raised.evalue) < 100_000
     await works(chat, variables=True)
 
 
-async def test_an_error_after_a_flood_is_still_shown(chat):
+async def test_t14_an_error_after_a_flood_is_still_shown(chat):
     ran = await chat.run("print('x' * 20_000_000)\nprint('the end')\n1/0")
     assert ran.outcome is Outcome.ERROR and ran.raised.ename == "ZeroDivisionError"
     assert ran.text().endswith("the end\n") and told(ran) + ran.closed.dropped_bytes == 20_000_001 + len("the end\n")
     await works(chat, variables=True)
 
 
-async def test_binary_noise_on_stdout_is_text_somehow(chat):
+async def test_t14_binary_noise_on_stdout_is_text_somehow(chat):
     ran = await chat.run(
         "import os, sys\nnoise = bytes(range(256)) * 100\n"
         "os.write(1, noise)\nprint(noise.decode('latin-1'))\nprint(noise.decode('utf-8', 'surrogateescape'))\n"
@@ -281,7 +281,7 @@ async def test_binary_noise_on_stdout_is_text_somehow(chat):
     await works(chat, variables=True)
 
 
-async def test_a_flood_does_not_hold_up_another_conversation(manager, chat):
+async def test_t14_a_flood_does_not_hold_up_another_conversation(manager, chat):
     other = Chat(manager)
     await other.run("1")
     flood = asyncio.create_task(chat.run("while True: print('x' * 10_000)", timeout_s=3))
@@ -305,7 +305,7 @@ def forge(kind, content, parent=parent):
 """
 
 
-async def test_a_forged_idle_does_not_end_the_cell(chat):
+async def test_t19_a_forged_idle_does_not_end_the_cell(chat):
     ran = await chat.run(
         FORGE
         + "import time\nfor _ in range(5):\n"
@@ -314,7 +314,7 @@ async def test_a_forged_idle_does_not_end_the_cell(chat):
     assert ran.outcome is Outcome.OK and ran.text() == "end\n" and ran.took > 4.5
 
 
-async def test_messages_of_any_shape_end_nothing_but_themselves(chat):
+async def test_t19_messages_of_any_shape_end_nothing_but_themselves(chat):
     ran = await chat.run(
         FORGE
         + "contents = {}, {'name': 1, 'text': []}, {'data': {'a': {'b': None}}}, {'ename': {}}, {'execution_state': 7}\n"
@@ -327,7 +327,7 @@ async def test_messages_of_any_shape_end_nothing_but_themselves(chat):
     await works(chat, variables=True)
 
 
-async def test_a_forged_death_costs_only_the_forger(chat):
+async def test_t19_a_forged_death_costs_only_the_forger(chat):
     ran = await chat.run(FORGE + "import time\nforge('status', {'execution_state': 'restarting'}, {})\ntime.sleep(60)")
     assert ran.outcome in (Outcome.KERNEL_DIED, Outcome.OK)
     after = await chat.run("print('next')", timeout_s=20)

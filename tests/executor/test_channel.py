@@ -133,14 +133,14 @@ async def test_a_cell_ends_with_reply_and_idle_in_either_order(tmp_path):
             assert ending is Ending.REPLIED and events[0].text == "x" and took < 1
 
 
-async def test_a_reply_without_idle_ends_the_cell_after_a_grace(tmp_path, monkeypatch):
+async def test_t16_a_reply_without_idle_ends_the_cell_after_a_grace(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "GRACE_S", 0.3)
     async with connected(tmp_path, on_cell=lambda gateway, id: gateway.reply(id)) as (channel, _):
         ending, _, took = await run(channel)
         assert ending is Ending.REPLIED and 0.25 < took < 2
 
 
-async def test_an_idle_without_reply_ends_the_cell_only_when_the_kernel_answers_again(tmp_path, monkeypatch):
+async def test_t19_an_idle_without_reply_ends_the_cell_only_when_the_kernel_answers_again(tmp_path, monkeypatch):
     monkeypatch.setattr(cells, "GRACE_S", 0.2)
 
     async def idle(gateway: Gateway, id: str) -> None:
@@ -155,7 +155,7 @@ async def test_an_idle_without_reply_ends_the_cell_only_when_the_kernel_answers_
         assert ending is Ending.REPLIED
 
 
-async def test_what_belongs_to_nobody_ends_nothing(tmp_path):
+async def test_t19_what_belongs_to_nobody_ends_nothing(tmp_path):
     async def noise(gateway: Gateway, id: str) -> None:
         await gateway.ws.send_bytes(b"\xff" * 500)
         await gateway.ws.send_str("not json")
@@ -174,7 +174,7 @@ async def test_what_belongs_to_nobody_ends_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("before", [0, 1, 2])
-async def test_a_socket_that_closes_ends_the_cell_at_once(tmp_path, before):
+async def test_t15_a_socket_that_closes_ends_the_cell_at_once(tmp_path, before):
     async def hangs_up(gateway: Gateway, id: str) -> None:
         if before > 0:
             await gateway.state("busy", id)
@@ -190,7 +190,7 @@ async def test_a_socket_that_closes_ends_the_cell_at_once(tmp_path, before):
         assert (await run(channel))[0] is Ending.LOST
 
 
-async def test_a_gateway_that_falls_silent_is_given_up(tmp_path, monkeypatch):
+async def test_t16_a_gateway_that_falls_silent_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(channels, "PING_S", 0.1)
 
     async def stops(gateway: Gateway, id: str) -> None:
@@ -201,7 +201,7 @@ async def test_a_gateway_that_falls_silent_is_given_up(tmp_path, monkeypatch):
         assert ending is Ending.LOST and took < 2
 
 
-async def test_a_busy_kernel_behind_a_live_gateway_is_waited_for(tmp_path, monkeypatch):
+async def test_t16_a_busy_kernel_behind_a_live_gateway_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(channels, "PING_S", 0.1)
 
     async def works(gateway: Gateway, id: str) -> None:
@@ -248,7 +248,7 @@ async def test_a_wrong_token_or_protocol_is_said(tmp_path):
         await channel.close()
 
 
-async def test_late_output_between_cells_is_bounded_and_counted(tmp_path):
+async def test_t18_late_output_between_cells_is_bounded_and_counted(tmp_path):
     ids: list[str] = []
 
     async def ends(gateway: Gateway, id: str) -> None:

@@ -77,16 +77,16 @@ def test_every_kind_of_output_is_understood():
         ("no_such_kind", {}),
     ],
 )
-def test_wrong_types_show_nothing(kind, content):
+def test_t19_wrong_types_show_nothing(kind, content):
     assert shown(kind, content) is None
 
 
-def test_wrong_types_beside_a_good_bundle_are_left_out():
+def test_t19_wrong_types_beside_a_good_bundle_are_left_out():
     got = shown("display_data", {"data": {"text/plain": "1", "x": None}, "metadata": 3, "transient": {"display_id": []}})
     assert got == Display(data={"text/plain": "1"})
 
 
-def test_a_forged_error_still_says_that_the_code_raised():
+def test_t19_a_forged_error_still_says_that_the_code_raised():
     assert shown("error", {"ename": 3, "traceback": "no list"}) == Raised(ename="", evalue="", traceback=[])
 
 
@@ -96,7 +96,7 @@ def test_an_endless_traceback_is_cut():
     assert len(raised.ename) < 300 and len(raised.evalue) < 70_000 and sum(map(len, raised.traceback)) < 300_000
 
 
-def test_json_nested_too_deep_is_left_out_before_anything_chokes_on_it():
+def test_t19_json_nested_too_deep_is_left_out_before_anything_chokes_on_it():
     deep: object = 1
     for _ in range(900):
         deep = [deep]
@@ -104,36 +104,36 @@ def test_json_nested_too_deep_is_left_out_before_anything_chokes_on_it():
     assert got == Display(data={"text/plain": "1"})
 
 
-def test_json_that_would_swell_in_memory_is_left_out_unread():
+def test_t19_json_that_would_swell_in_memory_is_left_out_unread():
     message = decode(frame("display_data", {"data": {"application/json": [[]] * 1_000_000}}))
     assert message is not None and message.content == {} and message.left_out == message.size > 4_000_000
     csv = "1,2,3\n" * 500_000
     assert shown("stream", {"name": "stdout", "text": csv}) == Stream(name="stdout", text=csv)
 
 
-def test_bytes_that_are_no_text_are_replaced():
+def test_t19_bytes_that_are_no_text_are_replaced():
     good = frame("stream", {"name": "stdout", "text": "abc"})
     message = decode(good.replace(b"abc", b"a\xffc"))
     assert message is not None and output(message) == Stream(name="stdout", text="a�c")
 
 
-def test_nan_and_lone_surrogates_are_replaced():
+def test_t19_nan_and_lone_surrogates_are_replaced():
     content = jupyter.loads(b'{"a": NaN, "b": "\\ud800", "c": -Infinity}')
     assert content == {"a": None, "b": "?", "c": None}
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 8, b"\xff" * 64, (6).to_bytes(8, "little") + b"\xff" * 48, b"\x06" * 200])
-def test_frames_that_are_none_are_dropped(data):
+def test_t19_frames_that_are_none_are_dropped(data):
     assert decode(data) is None
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300))
-def test_no_bytes_raise(data):
+def test_t19_no_bytes_raise(data):
     assert decode(data) is None or isinstance(decode(data), Message)
 
 
 @given(st.data())
-def test_a_damaged_frame_never_raises(data):
+def test_t19_a_damaged_frame_never_raises(data):
     whole = bytearray(frame("display_data", {"data": {"text/plain": "1"}}, {"msg_id": "p"}))
     for _ in range(data.draw(st.integers(1, 6))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))

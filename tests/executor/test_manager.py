@@ -95,7 +95,7 @@ async def test_a_plot_is_a_png(chat):
     assert any(display.data.get("image/png", "").startswith("iVBOR") for display in ran.displays)
 
 
-async def test_asking_for_input_is_an_error_with_a_hint(chat):
+async def test_t26_asking_for_input_is_an_error_with_a_hint(chat):
     ran = await chat.run("input('name?')", timeout_s=10)
     assert ran.outcome is Outcome.ERROR and ran.raised.ename == "StdinNotImplementedError"
     assert "keyboard" in ran.raised.evalue and ran.took < 5
@@ -119,7 +119,7 @@ async def test_files_of_a_workspace_that_is_no_small_one_are_told_too(chat):
     assert [(f.path, f.change) for f in ran.closed.files] == [("f7", "deleted"), ("f8", "changed")]
 
 
-async def test_what_a_thread_prints_after_its_cell_comes_marked_with_the_next(chat):
+async def test_t18_what_a_thread_prints_after_its_cell_comes_marked_with_the_next(chat):
     first = await chat.run(
         "import threading, time\n"
         "def later():\n    time.sleep(0.5)\n    print('from the thread')\n"
@@ -131,7 +131,7 @@ async def test_what_a_thread_prints_after_its_cell_comes_marked_with_the_next(ch
     assert second.text(late=True) == "from the thread\n" and second.text(late=False) == "next\n"
 
 
-async def test_what_a_thread_prints_during_a_later_cell_is_shown_there(chat):
+async def test_t18_what_a_thread_prints_during_a_later_cell_is_shown_there(chat):
     await chat.run(
         "import threading, time\n"
         "def later():\n    time.sleep(0.5)\n    print('from the thread')\n"

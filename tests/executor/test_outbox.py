@@ -32,7 +32,7 @@ async def test_consecutive_text_is_one_event_and_order_is_kept():
     assert [(e.name, e.text) for e in await drain(outbox)] == [("stdout", "ab"), ("stderr", "c"), ("stdout", "d")]
 
 
-async def test_the_middle_of_a_long_text_is_left_out_and_counted():
+async def test_t14_the_middle_of_a_long_text_is_left_out_and_counted():
     outbox = Outbox(1000, 100)
     for number in range(1000):
         outbox.offer(*stream(f"{number:04}\n"))
@@ -52,7 +52,7 @@ async def test_a_display_that_is_too_large_is_left_out_alone():
     assert outbox.dropped == 50_000
 
 
-async def test_a_million_empty_displays_are_bounded_too():
+async def test_t14_a_million_empty_displays_are_bounded_too():
     outbox = Outbox(100_000, 100)
     for _ in range(10_000):
         outbox.offer(Display(data={}), 10)
@@ -72,7 +72,7 @@ async def test_a_reader_that_waits_is_woken():
     st.integers(0, 4000),
     st.integers(0, 300),
 )
-def test_every_byte_is_handed_on_or_counted(texts, budget, tail):
+def test_t14_every_byte_is_handed_on_or_counted(texts, budget, tail):
     async def check() -> None:
         outbox = Outbox(budget, tail)
         for text in texts:

@@ -14,7 +14,7 @@ from tests.executor.kernel_client import connect, run
 pytestmark = pytest.mark.sandbox
 
 
-async def test_a_kernel_that_dies_is_announced_at_once_and_replaced(sandbox: Running) -> None:
+async def test_t36_a_kernel_that_dies_is_announced_at_once_and_replaced(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.run("x = 1")
         for death in ("import os; os._exit(1)", "import ctypes; ctypes.string_at(0)", "import os; os.kill(os.getpid(), 9)"):
@@ -24,7 +24,7 @@ async def test_a_kernel_that_dies_is_announced_at_once_and_replaced(sandbox: Run
             assert (await client.run("print('x' in globals())", 20)).stdout == "False\n"
 
 
-async def test_a_kernel_may_die_as_often_as_it_likes(sandbox: Running) -> None:
+async def test_t36_a_kernel_may_die_as_often_as_it_likes(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         for number in range(8):
             assert (await client.run(f"print({number}); import time; time.sleep(2.5)", 20)).stdout == f"{number}\n"
@@ -59,7 +59,7 @@ async def test_restart_on_request_tells_every_connection(sandbox: Running) -> No
         assert (await client.run("print('x' in globals())")).stdout == "False\n"
 
 
-async def test_interrupt_stops_a_loop_and_keeps_the_variables(sandbox: Running) -> None:
+async def test_t17_interrupt_stops_a_loop_and_keeps_the_variables(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.run("x = 1")
         looping = asyncio.create_task(client.run("print('in', flush=True)\nwhile True: pass"))
@@ -89,7 +89,7 @@ async def test_a_second_connection_is_heard_while_the_first_is_open_and_busy(san
         assert (await second.run("print(3)", 20)).stdout == "3\n"
 
 
-async def test_100_mb_of_output_arrive_whole(backend: Bubblewrap, tmp_path: Path) -> None:
+async def test_t14_100_mb_of_output_arrive_whole(backend: Bubblewrap, tmp_path: Path) -> None:
     sandbox = await backend.create(Spec("loud", tmp_path / "ws", Limits()))
     code = "for i in range(100): print(chr(97 + i % 26) * (1024 * 1024 - 1))"
     async with connect(sandbox) as client, asyncio.timeout(100):
@@ -102,12 +102,12 @@ async def test_100_mb_of_output_arrive_whole(backend: Bubblewrap, tmp_path: Path
     assert received == 100 * 1024 * 1024
 
 
-async def test_flushed_lines_come_all_and_in_order(sandbox: Running) -> None:
+async def test_t14_flushed_lines_come_all_and_in_order(sandbox: Running) -> None:
     result = await run(sandbox, "for i in range(5000): print(i, flush=True)")
     assert result.stdout == "".join(f"{i}\n" for i in range(5000))
 
 
-async def test_a_client_that_reads_nothing_leaves_the_gateway_small(sandbox: Running) -> None:
+async def test_t14_a_client_that_reads_nothing_leaves_the_gateway_small(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.run("1")
         await client.send("for i in range(400): print('x' * (1024 * 1024))")
@@ -119,7 +119,7 @@ async def test_a_client_that_reads_nothing_leaves_the_gateway_small(sandbox: Run
         assert resident < 400, f"{resident} MiB"
 
 
-async def test_input_fails_with_words(sandbox: Running) -> None:
+async def test_t26_input_fails_with_words(sandbox: Running) -> None:
     for code in ("input('name? ')", "import getpass; getpass.getpass()"):
         assert "without a keyboard" in (await run(sandbox, code, 5)).error
 

@@ -76,7 +76,7 @@ async def test_an_id_cannot_be_taken_twice_nor_be_a_path(backend: Bubblewrap, sa
             await backend.create(Spec(id, tmp_path / "other", Limits()))
 
 
-async def test_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sandbox: Running) -> None:
+async def test_t16_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sandbox: Running) -> None:
     async with connect(sandbox) as client:
         await client.send("import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
         with pytest.raises(ConnectionError):
@@ -106,7 +106,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_executor_leaves_nothing_once_the_next_has_swept(tmp_path: Path) -> None:
+async def test_t11_a_killed_executor_leaves_nothing_once_the_next_has_swept(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     parent = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", PARENT, str(run_dir), str(default_python()), str(tmp_path / "ws")),
@@ -147,7 +147,7 @@ async def test_an_abandoned_cgroup_is_swept_and_a_new_one_left_alone(
         parent.rmdir()
 
 
-async def test_a_creation_that_is_given_up_leaves_nothing(backend: Bubblewrap, tmp_path: Path) -> None:
+async def test_t11_a_creation_that_is_given_up_leaves_nothing(backend: Bubblewrap, tmp_path: Path) -> None:
     await (await backend.create(Spec("first", tmp_path / "ws", Limits()))).kill()
     for wait in (0.0, 0.02, 0.1, 0.3):
         making = asyncio.create_task(backend.create(Spec("given-up", tmp_path / "ws", Limits())))
@@ -182,7 +182,7 @@ async def test_check_makes_one_and_names_what_isolates_it(backend: Bubblewrap) -
     assert sorted(path.name for path in backend.run_dir.iterdir()) == ["etc", "lock"]
 
 
-async def test_many_lives_leak_no_descriptor(backend: Bubblewrap, tmp_path: Path) -> None:
+async def test_t42_many_lives_leak_no_descriptor(backend: Bubblewrap, tmp_path: Path) -> None:
     async def life(number: int) -> None:
         sandbox = await backend.create(Spec(f"life-{number}", tmp_path / "ws", Limits()))
         await sandbox.kill()

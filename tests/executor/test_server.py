@@ -80,7 +80,7 @@ async def test_interrupt_and_hanging_up_both_stop_the_cell(tmp_path):
                 assert (await events(answer))[-2].text == "next\n"
 
 
-async def test_without_the_token_nothing_but_health_is_told(tmp_path):
+async def test_t1_t35_without_the_token_nothing_but_health_is_told(tmp_path):
     async with serving(tmp_path) as http:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
             async with aiohttp.ClientSession(http._base_url, headers=headers) as other:
