@@ -13,6 +13,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, HTTPException
 
+from executor.api.operations import operation_routes
 from executor.api.runs import run_routes
 from executor.manager import Manager
 
@@ -22,6 +23,7 @@ def create_app(manager: Manager, token: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        manager.begin()
         yield
         await manager.close()
 
@@ -30,7 +32,8 @@ def create_app(manager: Manager, token: str) -> FastAPI:
             raise HTTPException(401, "The service token is missing or wrong.")
 
     app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(run_routes(manager), dependencies=[Depends(authorised)])
+    for routes in (run_routes, operation_routes):
+        app.include_router(routes(manager), dependencies=[Depends(authorised)])
 
     @app.get("/healthz")
     async def healthz() -> dict[str, bool]:
