@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,7 @@ def bind(source: Path, target: str, read_only: bool = False) -> Json:
 
 def spec_hash(limits: Limits, profile: Profile, kit: Kit) -> str:
     """Tells sandboxes that were made to other settings, or of another image, from those made now."""
-    parts = limited(limits), isolated(kit), mounted(limits, Placed(0, HIDDEN, HIDDEN, None, 0, 0)), kit.image, profile
+    mounts = mounted(limits, Placed(0, HIDDEN, HIDDEN, None, 0, 0))
     environment = argv.environment(PYTHON, limits, None)
-    return hashlib.sha256(json.dumps([*parts, environment], sort_keys=True).encode()).hexdigest()[:16]
+    parts = asdict(limits), profile, kit.image, limited(limits), isolated(kit), mounts, environment
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
