@@ -5,11 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from executor.manager import Manager
+from executor.sandbox import image
+from executor.sandbox.base import Backend
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.settings import Settings, run_dir
 
 
 def make_manager(data_dir: Path, settings: Settings | None = None) -> Manager:
-    """A manager with bubblewrap sandboxes. Starts nothing; needs no running event loop."""
+    """A manager with the sandboxes that the settings name. Starts nothing; needs no running event loop."""
     chosen = settings or Settings()
-    return Manager(Bubblewrap(run_dir(data_dir), chosen.python), chosen, data_dir)
+    return Manager(make_backend(data_dir, chosen), chosen, data_dir)
+
+
+def make_backend(data_dir: Path, chosen: Settings) -> Backend:
+    if chosen.backend == "bubblewrap":
+        return Bubblewrap(run_dir(data_dir), chosen.python)
+    from executor.sandbox.docker.backend import Docker
+    from executor.sandbox.docker.ground import Options
+    from executor.sandbox.docker.paths import Paths
+
+    data = data_dir.absolute()
+    options = Options(
+        image=chosen.image or image.name(),
+        socket=chosen.docker_socket,
+        runtime=chosen.runtime,
+        apparmor=chosen.apparmor,
+        strict=chosen.strict,
+        limits=chosen.limits(),
+    )
+    # In the data directory, which the engine's machine has too; a socket's long name is no matter there.
+    return Docker(data / "sandboxes", options, Paths(data, (chosen.host_data_dir or data).absolute()))

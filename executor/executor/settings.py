@@ -24,6 +24,15 @@ class Settings(BaseSettings):
         env_prefix="CODEACT_SANDBOX_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
     )
 
+    # what sandboxes are made with
+    backend: Literal["bubblewrap", "docker"] = "bubblewrap"
+    image: str = ""  # docker: a name or digest that the engine has; empty: the one made of this version's executor/image/
+    runtime: Literal["runc", "runsc"] = "runc"  # docker: runsc is gVisor, where the engine has it
+    apparmor: str = "docker-default"  # docker: the profile, on machines that have AppArmor
+    docker_socket: Path = Path("/var/run/docker.sock")
+    host_data_dir: Path | None = None  # docker: what the engine's machine calls the data directory, if not as we do
+    strict: bool = False  # docker: refuse an engine or runc with known holes, instead of telling
+
     # what one sandbox may use
     memory_mb: Annotated[int, Field(ge=256)] = 1024
     pids: Annotated[int, Field(ge=64)] = 256  # processes and threads

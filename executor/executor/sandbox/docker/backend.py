@@ -39,7 +39,7 @@ IDS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 UIDS = range(210_000, 265_000)  # user ids of sandboxes, on the host as inside
 MAPPED = range(10_001, 60_000)  # inside, where the engine maps them: within the range that it has by default
 RECONCILE_S = 30.0
-GRACE_S = 120.0  # longer than a creation may take
+GRACE_S = 120.0  # longer than a creation may take, its waits included
 
 
 class Docker:
