@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+exec 9<executor/image/Dockerfile
+flock 9 # two at once would build it twice
 name=$(python3 executor/executor/sandbox/image.py)
 if ! docker image inspect "$name" >/dev/null 2>&1; then
     log=$(mktemp)
@@ -11,6 +13,6 @@ if ! docker image inspect "$name" >/dev/null 2>&1; then
     echo "Building $name (a few minutes the first time) …" >&2
     # The classic builder is what every engine has.
     DOCKER_BUILDKIT=0 docker build --tag "$name" --label codeact.image=sandbox \
-        ${BASE_IMAGE:+--build-arg BASE="$BASE_IMAGE"} "$@" executor/image >"$log" 2>&1 || { tail -n 30 "$log" >&2; exit 1; }
+        ${BASE_IMAGE:+--build-arg BASE="$BASE_IMAGE"} "$@" executor/image >"$log" 2>&1 9<&- || { tail -n 30 "$log" >&2; exit 1; }
 fi
 echo "$name"
