@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import h11
@@ -72,14 +73,17 @@ class Door:
                 continue
             visit = asyncio.create_task(self._visit(connection))
             self._visits.add(visit)
-            visit.add_done_callback(self._visits.discard)
-            visit.add_done_callback(lambda _: places.release())
+            visit.add_done_callback(partial(self._done, connection, places))
+
+    def _done(self, connection: socket.socket, places: asyncio.Semaphore, visit: asyncio.Task[None]) -> None:
+        self._visits.discard(visit)
+        connection.close()  # of a visit that was cancelled before it began
+        places.release()
 
     async def _visit(self, connection: socket.socket) -> None:
         try:
             reader, writer = await asyncio.open_unix_connection(sock=connection, limit=READ_AHEAD)
         except OSError:
-            connection.close()
             return
         record, began = Record(), time.monotonic()
         try:
@@ -100,7 +104,7 @@ class Door:
         except (OSError, h11.ProtocolError):
             record.reason = "broken"
         except asyncio.CancelledError:
-            record.reason = "closed"
+            record.reason = record.reason or "closed"
             raise
         except Exception:
             record.reason = "error"

@@ -35,6 +35,8 @@ class Wanted:
 def wanted(request: h11.Request) -> Wanted:
     """Raises Refusal."""
     names = [name for name, _ in request.headers]
+    if request.http_version not in (b"1.0", b"1.1"):
+        raise malformed("This proxy speaks HTTP/1.1.")
     if b"content-length" in names and b"transfer-encoding" in names:
         raise malformed("A request has a Content-Length or a Transfer-Encoding, not both.")
     try:
