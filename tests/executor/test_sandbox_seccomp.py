@@ -1,37 +1,21 @@
-"""The system call filter, interpreted as the kernel would: every rule on every architecture, and nothing but the rules."""
+"""The system call filter, interpreted as the kernel would: every rule on every architecture, and nothing but the rules.
+Then the same table as a JSON profile, which must come to the same, read by the letter and compiled by libseccomp."""
 
 import errno
+import json
 import struct
+from functools import cache
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from executor.sandbox import seccomp
-from executor.sandbox.seccomp import ARCHITECTURES, NUMBERS, Between, Bit, compile_for, rules
+from executor.sandbox import seccomp, seccomp_json
+from executor.sandbox.seccomp import ARCHITECTURES, MAX32, NUMBERS, Between, Bit, compile_for, rules
+from executor.sandbox.seccomp_names import KNOWN
+from tests.support.filters import Libseccomp, read, verdict
 
 MACHINES = list(ARCHITECTURES)
-
-
-def verdict(program: bytes, audit: int, number: int, *args: int) -> str:
-    """Runs classic BPF over a `struct seccomp_data`."""
-    data = struct.pack("=IIQ6Q", number, audit, 0, *(*args, *(0,) * (6 - len(args))))
-    steps = list(struct.iter_unpack("=HBBI", program))
-    accumulator = at = 0
-    while True:
-        code, true, false, value = steps[at]
-        at += 1
-        if code == seccomp.LOAD:
-            accumulator = struct.unpack_from("=I", data, value)[0]
-        elif code == seccomp.RETURN:
-            names = {seccomp.ALLOW: "allow", seccomp.KILL: "kill"}
-            return names.get(value) or errno.errorcode[value & 0xFFFF]
-        else:
-            holds = {
-                seccomp.EQUAL: accumulator == value,
-                seccomp.GREATER: accumulator > value,
-                seccomp.AT_LEAST: accumulator >= value,
-                seccomp.ANY_BIT: bool(accumulator & value),
-            }[code]
-            at += true if holds else false
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -99,3 +83,89 @@ def bounds(rule: seccomp.Rule) -> list[int]:
         for condition in rule.when
         for number in ((condition.low, condition.high) if isinstance(condition, Between) else (condition.bit,))
     ]
+
+
+# ---- the same table for container runtimes ---------------------------------------------------------------------------
+
+compiled = cache(compile_for)
+profiled = cache(seccomp_json.profile)
+NAMED = sorted((name, machine) for name in NUMBERS for machine in MACHINES if NUMBERS[name][ARCHITECTURES[machine].column])
+EDGES = sorted({edge + more for rule in rules() for edge in bounds(rule) for more in (-1, 0, 1)} - {-1, MAX32 + 1})
+HALVES = st.sampled_from([0, 1, MAX32])  # the upper half of an argument, which must not matter
+ARGUMENT = st.builds(lambda high, low: high << 32 | low, HALVES, st.sampled_from(EDGES) | st.integers(0, MAX32))
+ARGUMENTS = st.lists(ARGUMENT, min_size=6, max_size=6)
+
+
+@given(st.sampled_from(NAMED), ARGUMENTS)
+def test_t4_program_and_profile_say_the_same(call: tuple[str, str], args: list[int]) -> None:
+    """For every call of the table, and without two entries that contradict each other."""
+    name, machine = call
+    arch = ARCHITECTURES[machine]
+    number = NUMBERS[name][arch.column]
+    assert number is not None
+    assert read(profiled(machine), name, args) == {verdict(compiled(machine), arch.audit, number, *args)}
+
+
+def test_t4_the_profile_allows_what_the_table_does_not_name_and_nothing_newer() -> None:
+    for machine in MACHINES:
+        assert all(read(profiled(machine), name, [MAX32] * 6) == {"allow"} for name in KNOWN - NUMBERS.keys())
+        assert read(profiled(machine), "made_up_tomorrow", [0] * 6) == {"ENOSYS"}
+
+
+def test_the_profile_has_at_most_one_condition_on_an_argument() -> None:
+    """Two would be taken for alternatives."""
+    for machine in MACHINES:
+        for entry in profiled(machine)["syscalls"]:
+            indices = [condition["index"] for condition in entry["args"]]
+            assert len(indices) == len(set(indices)) and len(entry["names"]) == len(set(entry["names"]))
+
+
+def test_the_profile_is_the_same_text_every_time() -> None:
+    assert seccomp_json.text("x86_64") == seccomp_json.text("x86_64")
+    assert json.loads(seccomp_json.text()) == seccomp_json.profile(seccomp_json.platform.machine())
+
+
+@given(st.integers(0, MAX32), st.integers(0, MAX32), st.lists(st.integers(0, MAX32), max_size=20))
+def test_a_range_is_exactly_its_blocks(one: int, other: int, looked_at: list[int]) -> None:
+    low, high = min(one, other), max(one, other)
+    parts = list(seccomp_json.blocks(low, high))
+    for number in (*looked_at, low, high, low - 1, high + 1, (low + high) // 2):
+        assert sum(number & mask == value for mask, value in parts) == (low <= number <= high)
+
+
+@pytest.fixture(scope="module")
+def libseccomp() -> Libseccomp:
+    try:
+        return Libseccomp()
+    except OSError:
+        pytest.skip("libseccomp is not installed here")
+
+
+def test_every_call_that_libseccomp_knows_is_in_the_names(libseccomp: Libseccomp) -> None:
+    """One that is forgotten would be refused in containers alone."""
+    for arch in ARCHITECTURES.values():
+        found = {libseccomp.name(arch.audit, number) for number in range(seccomp.NEWEST + 1)} - {""}
+        assert found <= KNOWN
+        for name, numbers in NUMBERS.items():
+            number = numbers[arch.column]
+            assert number is None or libseccomp.name(arch.audit, number) == name
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_t4_libseccomp_makes_the_same_of_the_profile(libseccomp: Libseccomp, machine: str) -> None:
+    """Its program against ours: all numbers, and the table's calls with all kinds of arguments."""
+    arch = ARCHITECTURES[machine]
+    theirs = libseccomp.compile(profiled(machine), arch.audit)
+    ours = compiled(machine)
+    for number in (*range(600), 1 << 20, 0x40000000 + 39, 0x40000000 + 512):
+        known = number > seccomp.NEWEST or libseccomp.name(arch.audit, number)
+        expected = verdict(ours, arch.audit, number, 16) if known else "ENOSYS"
+        assert verdict(theirs, arch.audit, number, 16) == expected, number
+    for audit in (0x40000003, 0x40000028, 0xC000003E, 0xC00000B7):
+        assert verdict(theirs, audit, 20) == verdict(ours, audit, 20)
+
+    @given(st.sampled_from([numbers[arch.column] for numbers in NUMBERS.values() if numbers[arch.column]]), ARGUMENTS)
+    def same(number: int, args: list[int]) -> None:
+        assert verdict(theirs, arch.audit, number, *args) == verdict(ours, arch.audit, number, *args)
+
+    same()
