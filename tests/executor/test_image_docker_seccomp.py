@@ -23,18 +23,8 @@ Inside = Callable[[str], str]
 @pytest.fixture
 def inside(sandbox_image: str, own_label: str, tmp_path: Path) -> Inside:
     (tmp_path / "profile.json").write_text(seccomp_json.text())
-    options = (
-        "--rm",
-        "-i",
-        "--label",
-        own_label,
-        "--network",
-        "none",
-        "--user",
-        "0",
-        "--entrypoint",
-        "/opt/venv/bin/python",
-    )
+    options = ("--rm", "-i", "--label", own_label, "--network", "none", "--user", "0")
+    python = ("--entrypoint", "/opt/venv/bin/python", sandbox_image, "-")
 
     def run(code: str) -> str:
         ran = docker("run", *options, f"--security-opt=seccomp={tmp_path}/profile.json", *python, text=code)
