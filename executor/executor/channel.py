@@ -57,9 +57,13 @@ class Channel:
 
     async def open(self) -> None:
         """Connect and wait until the kernel answers. Raises SandboxUnavailable."""
+        await self.connect()
+        await self.answering()
+
+    async def connect(self) -> None:
+        """Raises SandboxUnavailable."""
         self._ws = await self._gateway.connect(self._session_id)
         self._reader = asyncio.create_task(self._read(self._ws))
-        await self.answering()
 
     async def close(self) -> None:
         if self._monitor is not None:

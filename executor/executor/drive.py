@@ -27,6 +27,10 @@ def _future() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
 
 
+def _closing() -> asyncio.Future[Closed]:
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One call of `Manager.run`. `stopped` is set by whoever wants it to end; `questions` are there when it may ask any."""
@@ -36,7 +40,9 @@ class Run:
     outbox: Outbox
     cell: str = ""
     questions: Questions | None = None
+    fence: int | None = None  # of the lease by which it runs
     stopped: asyncio.Future[None] = field(default_factory=_future)
+    closed: asyncio.Future[Closed] = field(default_factory=_closing)
     reason: str = ""
     files_kept: bool = True
 
@@ -69,6 +75,7 @@ async def drive(slot: Slot, run: Run) -> Closed:
         slot.drop(Reason.GATEWAY_DIED)
         closed = _unrun(Outcome.SANDBOX_LOST, False, words.ended(Outcome.SANDBOX_LOST, False, 0, 0))
     run.outbox.put(closed)
+    run.closed.set_result(closed)
     return closed
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from executor.wire import Previous
+from executor.wire_claims import Previous
+
+NOT_STOPPED = "did_not_stop"  # the reason why variables are gone that a cell's stop took along
 
 
 class History:
-    """`changed` is called when there is a new kernel, or variables were lost."""
+    """`changed` is called when there is a kernel, it holds variables, or they were lost."""
 
     def __init__(self, wall: Callable[[], float], changed: Callable[[], None]) -> None:
         self.generation = 0
@@ -29,10 +31,16 @@ class History:
             if not told:
                 self.untold = self.untold or previous
 
-    def begin(self) -> None:
-        """There is a new kernel."""
-        self.generation += 1
+    def begin(self, same: bool = False) -> None:
+        """There is a new kernel, or the `same` one again."""
+        self.generation += not same
         self._changed()
+
+    def hold(self) -> None:
+        """A cell is about to run."""
+        if not self.holds_variables:
+            self.holds_variables = True
+            self._changed()
 
     def lose(self, reason: str) -> None:
         """The kernel is gone, and with it the variables, if there were any."""

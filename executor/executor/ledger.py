@@ -8,6 +8,7 @@ from typing import Any
 
 from executor.counts import Counts
 from executor.lifecycle import HOLDS_ROOM, OVER, Life, State
+from executor.live import Live
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Ledger:
         self.counts = Counts()
         self.note = note
         self.changed: Callable[[], None] = lambda: None
+        self.lives: dict[str, Live] = {}  # those that have come into being, by id
         self._lives: dict[str, Life] = {}
 
     def wish(self, id: str, conversation: str = "", tenant: str = "") -> Life:
@@ -67,6 +69,7 @@ class Ledger:
             self._note("lost", life)
         if now is State.GONE:
             self._lives.pop(life.id, None)
+            self.lives.pop(life.id, None)
             self.changed()
         elif now is State.IDLE:
             self.changed()

@@ -55,7 +55,7 @@ class Maker:
 
     async def _make(self, life: Life, workspace: Path, profile: Profile, announce: Announce) -> Live:
         sandbox = await self.backend.create(self.spec(life.id, workspace, profile))
-        live = Live(sandbox, life, self._clock)
+        live = self._ledger.lives[life.id] = Live(sandbox, life, self._clock)
         try:
             life.step(Step.MADE)
             announce("starting Python")

@@ -10,27 +10,33 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from executor import handover, outcomes, words
+from executor import outcomes, words
+from executor.audit import Audit
+from executor.claims import Claims
 from executor.counts import Counts
 from executor.culling import Culling
 from executor.drive import Run, drive
+from executor.housekeeping import Housekeeping
+from executor.leases import Leases
 from executor.ledger import Ledger
 from executor.lifecycle import Reason
-from executor.live import Live
-from executor.maker import Announce
+from executor.memory import Memory
 from executor.outbox import Outbox
 from executor.questions import Questions
-from executor.sandbox.base import Backend, SandboxUnavailable
+from executor.sandbox.base import Backend
 from executor.settings import MB, Settings
 from executor.slot import Slot
 from executor.stopping import RESTART_S
+from executor.store import Store
 from executor.supply import Supply
 from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxStatus
+from executor.wire_claims import Interrupted
 
 log = logging.getLogger(__name__)
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 RESTARTED = "restarted"  # by the user, as the reason why variables are gone
+SETTLE_S = 12.0  # for cells to end once they were stopped: longer than the ladder
 TAIL = 256 * 1024  # bytes of a long text's end that are handed on after its middle was left out
 
 
@@ -48,33 +54,53 @@ class Manager:
         self._backend = backend
         self._settings = settings
         self._workspaces = data_dir / "workspaces"
-        self._clock = clock
+        self.clock = clock
         self._wall = wall
+        self._store = Store(data_dir / "executor.db")
+        self._memory = Memory(self._store, wall)
+        self.audit = Audit(self._store, wall)
         self._slots: dict[str, Slot] = {}
         self._runs: dict[str, set[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._culling = Culling(self._slots, self._runs, settings, clock)
-        self._ledger = Ledger()
+        self._ledger = Ledger(self.audit.note)
         self._supply = Supply(backend, settings, self._ledger, self._workspaces, self._culling.evict, clock)
+        self.claims = Claims(self, Leases(self._store, wall), wall, settings.idle_minutes * 60)
         self._closing = False
-        self._beginning: asyncio.Task[None] | None = None
-        self._culler: asyncio.Task[None] | None = None
+        self._house = Housekeeping(
+            *(self._supply, self._ledger, self._memory, self.claims.leases, self._workspaces, settings),
+            *(clock, self._slots, self.slot, self.cull),
+        )
 
     @property
     def counts(self) -> Counts:
         return self._ledger.counts
 
+    @property
+    def draining(self) -> bool:
+        """Nothing new is started any more."""
+        return bool(self._supply.refuses)
+
     # ---- what the contract says --------------------------------------------------------------------------------------
 
     async def run(
-        self, conversation: str, cell: str, code: str, timeout_s: float, allow_stdin: bool = False
+        self,
+        conversation: str,
+        cell: str,
+        code: str,
+        timeout_s: float,
+        allow_stdin: bool = False,
+        fence: int | None = None,
     ) -> AsyncGenerator[KernelEvent, None]:
         """Run one cell after those before it. Ends with exactly one Closed; closing the generator early stops the cell.
-        Raises ValueError for ids that are none."""
+        Without a fence nobody else's lease matters: for the process that has this manager to itself. Raises ValueError for
+        ids that are none, Fenced."""
         _checked(cell)
-        slot = self._slot(conversation)
+        slot = self.slot(conversation)
+        if fence is not None:
+            self.claims.leases.check(conversation, fence)
         outbox = Outbox(int(self._settings.output_mb * MB), TAIL)
-        run = Run(code, timeout_s, outbox, cell, Questions(outbox) if allow_stdin else None)
+        run = Run(code, timeout_s, outbox, cell, Questions(outbox) if allow_stdin else None, fence)
         if self._closing:
             run.stop(words.CLOSING)
         self._runs.setdefault(conversation, set()).add(run)
@@ -95,23 +121,41 @@ class Manager:
 
     async def interrupt(self, conversation: str) -> None:
         """Stop the running cell and those that wait behind it. Returns at once."""
-        for run in list(self._runs.get(_checked(conversation), ())):
+        self._stop(conversation)
+
+    async def interrupted(self, conversation: str) -> Interrupted:
+        """Stop them, and wait until they have ended: how far the ladder had to be climbed."""
+        runs = self._stop(conversation)
+        if runs:
+            await asyncio.wait([run.closed for run in runs])
+        ended = [run.closed.result() for run in runs]
+        worst = max((closed.rung for closed in ended), key=list(Rung).index, default=Rung.NONE)
+        return Interrupted(rung=worst, variables_kept=all(closed.variables_kept for closed in ended))
+
+    def stop_older(self, conversation: str, fence: int) -> None:
+        """Another owner has taken over: what an earlier one runs, or has waiting, is stopped."""
+        self._stop(conversation, lambda run: run.fence is not None and run.fence < fence)
+
+    def _stop(self, conversation: str, which: Callable[[Run], bool] = lambda run: True) -> list[Run]:
+        runs = [run for run in self._runs.get(_checked(conversation), ()) if which(run)]
+        for run in runs:
             run.stop()
+        return runs
 
     async def prepare(self, conversation: str) -> None:
-        slot = self._slot(conversation)
-        slot.used = self._clock()
+        slot = self.slot(conversation)
+        slot.used = self.clock()
         if not self._closing:
             slot.ready()
 
     async def restart(self, conversation: str) -> None:
         """An empty kernel, files kept. What runs is stopped. Raises SandboxUnavailable."""
-        slot = self._slot(conversation)
-        slot.used = self._clock()
+        slot = self.slot(conversation)
+        slot.used = self.clock()
         slot.history.cause = RESTARTED
         busy = slot.state is not KernelState.IDLE or bool(self._runs.get(conversation))
         if busy or slot.channel is None or not await slot.channel.restart(RESTART_S):
-            await self._end(slot, words.RESTARTED, Reason.KILLED_BY_USER)
+            await self.end(slot, words.RESTARTED, Reason.KILLED_BY_USER)
         ready = slot.ready()
         if isinstance(ready, asyncio.Task):
             await asyncio.shield(ready)
@@ -123,8 +167,9 @@ class Manager:
 
     async def remove(self, conversation: str) -> None:
         """Sandbox and workspace are gone for good. What runs is stopped."""
-        await self._end(self._slot(conversation), words.REMOVED, Reason.RELEASED, with_files=True)
+        await self.end(self.slot(conversation), words.REMOVED, Reason.RELEASED, with_files=True)
         self._forget()
+        self._memory.forget(conversation)
 
     def slot_of(self, conversation: str) -> Slot | None:
         """What there is of a conversation now, for those who only look. Raises ValueError for ids that are none."""
@@ -137,53 +182,51 @@ class Manager:
     async def check(self) -> Health:
         return await self._backend.check()
 
-    async def close(self) -> None:
-        """End every sandbox at once; leave nothing behind."""
+    def drain(self) -> None:
+        """No claim and no new sandbox from now on. Cells may run in those that there are."""
+        self._supply.refuses = words.DRAINING
+
+    async def close(self, keep: bool = False) -> None:
+        """End every sandbox at once; leave nothing behind. With `keep`: cells that run may end within a grace, then they
+        are stopped; the sandboxes of conversations live on, for the next life of the executor."""
+        if self._closing:
+            return
+        self.drain()
+        if keep:
+            await self._settle_down()
         self._closing = True
-        self._supply.refuses = words.CLOSING
-        for task in (self._culler, self._beginning):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-        await asyncio.gather(
-            self._supply.pool.close(), *(self._end(slot, words.CLOSING, Reason.RELEASED) for slot in self._slots.values())
-        )
+        await self._house.end()
+        slots = list(self._slots.values())
+        ending = (slot.leave() if keep else self._close(slot) for slot in slots)
+        await asyncio.gather(self._supply.pool.close(), *ending)
         while self._tasks:
             await asyncio.wait(self._tasks)
-        await self._backend.close()
+        await self._backend.close(keep)
+        await self._store.close()
+
+    async def _close(self, slot: Slot) -> None:
+        slot.history.cause = Reason.HOST_LOST  # as the next life's first cell will see it
+        await self.end(slot, words.CLOSING, Reason.RELEASED)
+
+    async def _settle_down(self) -> None:
+        """Until no cell runs: at most the grace, and the ladder."""
+        for patience in (self._settings.drain_s, SETTLE_S):
+            running = [run for runs in self._runs.values() for run in runs]
+            if running:
+                await asyncio.wait([run.closed for run in running], timeout=patience)
+            for run in (run for runs in self._runs.values() for run in runs):
+                run.stop()
 
     # ---- life --------------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Take up what an earlier life left, and start to keep sandboxes warm. Otherwise the first use does it."""
-        if self._beginning is None and not self._closing:
-            self._beginning = asyncio.create_task(self._begin())
-            self._culler = asyncio.create_task(self._cull_for_ever())
+        self._house.begin()
 
     async def cull(self) -> None:
         """Remove sandboxes that are idle for too long or too old. A cell that runs may finish."""
         await self._culling.cull()
         self._forget()
-
-    async def _begin(self) -> None:
-        await self._backend.adopt()
-        await asyncio.to_thread(handover.settle, self._workspaces)
-        self._supply.pool.begin()
-
-    async def _begun(self) -> None:
-        """Waits until sandboxes may be made. Raises what taking up the earlier life raised; the next call tries again."""
-        if self._beginning is None:
-            raise SandboxUnavailable(f"{words.CLOSING}.")
-        try:
-            await asyncio.shield(self._beginning)
-        except Exception:
-            if self._beginning.done():
-                self._beginning = asyncio.create_task(self._begin())
-            raise
-
-    async def _obtain(self, slot: Slot, announce: Announce) -> Live:
-        await self._begun()
-        return await self._supply.obtain(slot, announce)
 
     def _forget(self) -> None:
         """Slots without a sandbox hold nothing worth keeping."""
@@ -191,36 +234,29 @@ class Manager:
             if slot.forgettable and not self._runs.get(slot.conversation):
                 del self._slots[slot.conversation]
 
-    async def _cull_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(min(30.0, self._settings.idle_minutes * 15))
-            await self.cull()
-            self._supply.pool.retire(self._clock(), self._settings.hard_lifetime_s / 2)
-
     # ---- plumbing ----------------------------------------------------------------------------------------------------
 
-    def _slot(self, conversation: str) -> Slot:
+    def slot(self, conversation: str) -> Slot:
+        """What there is of a conversation; made where there was nothing. Raises ValueError for ids that are none."""
         self.begin()
         slot = self._slots.get(_checked(conversation))
         if slot is None:
             workspace, limits = self.workspace_of(conversation), self._supply.limits
-            slot = Slot(conversation, workspace, limits, self._obtain, self._wall, self._changed)
-            slot.used = self._clock()
+            begun, obtain, remember = self._house.begun, self._supply.obtain, self._memory.remember
+            slot = Slot(conversation, workspace, limits, begun, obtain, self._wall, remember)
+            slot.used = self.clock()
             self._slots[conversation] = slot
         return slot
 
-    def _changed(self, slot: Slot) -> None:
-        """It has a new kernel, or has lost its variables."""
-
     async def _drive(self, slot: Slot, run: Run) -> None:
         runs = self._runs[slot.conversation]
-        slot.used = self._clock()
+        slot.used = self.clock()
         try:
             closed = await drive(slot, run)
             self._count(run, closed)
         finally:
             runs.discard(run)
-            slot.used = self._clock()
+            slot.used = self.clock()
             if not runs:
                 self._runs.pop(slot.conversation, None)
 
@@ -231,7 +267,7 @@ class Manager:
         counts.bytes_dropped += closed.dropped_bytes
         counts.bytes_out += run.outbox.used
 
-    async def _end(self, slot: Slot, cause: str, reason: Reason, with_files: bool = False) -> None:
+    async def end(self, slot: Slot, cause: str, reason: Reason, with_files: bool = False) -> None:
         """Stop what runs and waits, and end the sandbox without asking the code first."""
         runs = list(self._runs.get(slot.conversation, ()))
         for run in runs:

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     lifetime_hours: Annotated[float, Field(gt=0)] = 8.0  # after which a sandbox is removed as soon as no cell runs
     grace_minutes: Annotated[float, Field(gt=0)] = 15.0  # after that, for a cell that still runs
 
+    drain_s: Annotated[float, Field(ge=0)] = 10.0  # for cells to end by themselves before the service does
+
     # how many are kept ready for new conversations, and the modules they have imported by then (with commas between)
     warm: Annotated[int, Field(ge=0)] = 1
     preimport: str = "numpy,pandas,matplotlib.pyplot"

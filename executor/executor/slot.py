@@ -7,14 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from executor import files
+from executor import files, words
 from executor.channel import Channel
-from executor.history import History
+from executor.history import NOT_STOPPED, History
 from executor.lifecycle import IllegalStep, Life, Reason, State, Step
 from executor.live import Live
 from executor.pressure import Pressure
 from executor.sandbox.base import Limits, Profile, SandboxUnavailable
-from executor.wire import KernelState, SandboxStatus
+from executor.wire import KernelState, Rung, SandboxStatus
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,14 @@ Listener = Callable[[str], None]
 
 
 class Slot:
-    """`obtain` gives it a sandbox, or raises SandboxUnavailable."""
+    """`begun` waits until sandboxes may be made; `obtain` gives it one. Both raise SandboxUnavailable."""
 
     def __init__(
         self,
         conversation: str,
         workspace: Path,
         limits: Limits,
+        begun: Callable[[Slot], Awaitable[None]],
         obtain: Callable[[Slot, Listener], Awaitable[Live]],
         wall: Callable[[], float],
         changed: Callable[[Slot], None],
@@ -44,9 +45,11 @@ class Slot:
         self.turn = asyncio.Lock()  # held by the cell that runs
         self.life: Life | None = None  # of its sandbox, also while that is being made
         self.used = 0.0  # when a cell last began or ended, on the manager's clock
+        self.note = ""  # what became of a cell that an earlier life of the executor was running
         self.history = History(wall, lambda: changed(self))
         self.files = files.Snapshot()
         self.listeners: set[Listener] = set()
+        self._begun = begun
         self._obtain = obtain
         self._phase = ""
         self._live: Live | None = None
@@ -88,15 +91,18 @@ class Slot:
             self._announce(self._phase)
         return self._making
 
-    def adopt(self, live: Live) -> None:
-        """A sandbox that an earlier life of the executor made for this conversation, and whose kernel answers."""
-        self._take(live)
-        self.history.holds_variables = not live.channel.fresh
+    def adopt(self, live: Live, resume: Callable[[Channel], Awaitable[Rung]]) -> None:
+        """A sandbox that an earlier life of the executor made for this conversation. `resume` opens the channel to it; for
+        as long as that takes, it is being made."""
+        self.life = live.life
+        self._making = asyncio.create_task(self._adopted(live, resume))
+        self._making.add_done_callback(_heard)
 
     def status(self) -> SandboxStatus:
         usage = self._live.sandbox.usage() if self._live is not None else None
         return SandboxStatus(
             state=self.state,
+            note=self.note,
             memory_used=usage.memory if usage is not None else None,
             memory_limit=self.limits.memory if usage is not None else None,
         )
@@ -118,7 +124,8 @@ class Slot:
             raise IllegalStep(f"{step} without a sandbox")
         self.life.step(step)
         if step is Step.RUN:
-            self.history.holds_variables, self._calm = True, self._pressure
+            self._calm, self.note = self._pressure, ""
+            self.history.hold()
 
     def finish(self) -> None:
         """A cell has ended, and its turn is about to."""
@@ -146,7 +153,37 @@ class Slot:
         try:
             if dropping is not None:
                 await asyncio.shield(dropping)
-            return await self._revived() or await self._created()
+            await self._begun(self)
+            return self.channel or await self._revived() or await self._created()
+        except Exception:
+            self._failed()
+            raise
+
+    async def _adopted(self, live: Live, resume: Callable[[Channel], Awaitable[Rung]]) -> Channel:
+        self._announce("reconnecting to the sandbox")
+        try:
+            await self._begun(self)
+            self.history.holds_variables = True
+            rung = await resume(live.channel)
+            await self._look()
+        except (SandboxUnavailable, TimeoutError):
+            await live.end(Reason.GATEWAY_DIED)
+            self._part(Reason.GATEWAY_DIED)
+            return await self._made_anew()
+        except BaseException:
+            await live.end(Reason.RELEASED)
+            raise
+        self.note = words.resumed(rung)
+        if rung is Rung.RESTART:
+            self.history.lose(NOT_STOPPED)
+        else:
+            live.channel.fresh = False
+        self._take(live, same=rung is not Rung.RESTART)
+        return live.channel
+
+    async def _made_anew(self) -> Channel:
+        try:
+            return await self._created()
         except Exception:
             self._failed()
             raise
@@ -173,9 +210,7 @@ class Slot:
         self._announce("starting the sandbox")
         live = await self._obtain(self, self._announce)
         try:
-            self.files = files.snapshot(self.workspace, GLANCE_ENTRIES, GLANCE_S)
-            if not self.files.complete:
-                self.files = await asyncio.to_thread(files.snapshot, self.workspace)
+            await self._look()
             if live.channel.lost or self._making is not asyncio.current_task():
                 raise SandboxUnavailable("The sandbox ended while Python was starting.")
         except BaseException:
@@ -184,16 +219,23 @@ class Slot:
         self._take(live)
         return live.channel
 
-    def _take(self, live: Live) -> None:
+    async def _look(self) -> None:
+        """What files there are, before a cell changes any."""
+        self.files = files.snapshot(self.workspace, GLANCE_ENTRIES, GLANCE_S)
+        if not self.files.complete:
+            self.files = await asyncio.to_thread(files.snapshot, self.workspace)
+
+    def _take(self, live: Live, same: bool = False) -> None:
+        """`same`: it is the kernel that the conversation had before."""
         self.life, self._live = live.life, live
         live.channel.tell = self._on
         if live.life.state is State.BOOTING:
             live.life.step(Step.READY)
-        self._is_ready()
+        self._is_ready(same)
 
-    def _is_ready(self) -> None:
+    def _is_ready(self, same: bool = False) -> None:
         self._phase = ""
-        self.history.begin()
+        self.history.begin(same)
 
     def _failed(self) -> None:
         """A making of our own came to nothing. (One that is cancelled was given up by `drop`, which saw to the rest.)"""

@@ -7,6 +7,7 @@ from typing import Any
 
 from executor.cell import Cell
 from executor.channel import Channel
+from executor.history import NOT_STOPPED
 from executor.lifecycle import Reason
 from executor.slot import Slot
 from executor.wire import Rung
@@ -14,7 +15,6 @@ from executor.wire import Rung
 BEGIN_S = 0.5  # a signal that arrives before the code runs is ignored by the kernel: wait that long for it to begin
 PATIENCE = ((Rung.INTERRUPT, 2.0), (Rung.INTERRUPT_AGAIN, 3.0))  # and the seconds after each
 RESTART_S = 3.0
-NOT_STOPPED = "did_not_stop"
 
 
 async def stop(slot: Slot, channel: Channel, cell: Cell) -> Rung:

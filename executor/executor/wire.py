@@ -64,7 +64,8 @@ class FileChange(Wire):
 
 
 class RunRequest(Wire):
-    """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused.
+    """Run one cell. `conversation` and `cell` are ids of [A-Za-z0-9_-]{1,64}; anything else is refused. `fence` is that of
+    the caller's lease; without one, a lease is taken in the caller's name (`X-Owner`) when nobody else has it.
 
     With `allow_stdin` the code may ask for input (`Asked`); without, asking raises an error that says so. Time that code
     waits for a reply does not count towards `timeout_s`; it has limits of its own (`executor.questions`)."""
@@ -74,6 +75,7 @@ class RunRequest(Wire):
     code: str
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     allow_stdin: bool = False
+    fence: int | None = None
 
 
 class Starting(Wire):
@@ -164,18 +166,12 @@ KernelEvent = Annotated[
 ]
 
 
-class Previous(Wire):
-    """Why the last kernel that held a conversation's variables is no more (a `lifecycle.Reason`, or out_of_memory,
-    kernel_died, restarted, did_not_stop), and when, in seconds since the epoch."""
-
-    reason: str
-    at: float
-
-
 class SandboxStatus(Wire):
-    """The state of one conversation's sandbox. Memory in bytes, None where it cannot be known."""
+    """The state of one conversation's sandbox. Memory in bytes, None where it cannot be known. `note` says, until the next
+    cell, what became of one that ran while the executor was restarted."""
 
     state: KernelState
+    note: str = ""
     memory_used: int | None = None
     memory_limit: int | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executor.wire import Outcome
+from executor.wire import Outcome, Rung
 
 GONE = "Your variables are gone; files are kept."
 KEPT = "Your variables are kept."
@@ -46,6 +46,10 @@ STOPPED_BEFORE = "Stopped before the code ran. Nothing was changed."
 ALL_GONE = "Variables and files are gone."
 RESTARTED = "Python was restarted"
 REMOVED = "the conversation was removed"
+FENCED = "Another server drives this conversation's Python now. Reload the page, or try again in a minute."
+DRAINING = "The executor is about to be restarted and starts nothing new. Try again in a minute."
+RELEASED = "the sandbox was given up"
+RESET = "the sandbox was replaced by a fresh one"
 TOO_OLD = "the sandbox has reached the age at which it is removed"
 CLOSING = "the program is shutting down"
 
@@ -67,6 +71,17 @@ LOST = {
     "restarted": "Python was restarted",
     "did_not_stop": "Python was ended, because code did not react to being stopped",
 }
+
+
+def resumed(rung: Rung) -> str:
+    """What became of a cell that ran while the executor was restarted; empty when none did."""
+    match rung:
+        case Rung.NONE:
+            return ""
+        case Rung.INTERRUPT | Rung.INTERRUPT_AGAIN:
+            return f"The executor was restarted, and the code that ran was stopped. {KEPT}"
+        case Rung.RESTART | Rung.KILL:
+            return f"The executor was restarted, and Python was ended, because the code did not react. {GONE}"
 
 
 def lost(reason: str) -> str:

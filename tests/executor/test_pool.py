@@ -174,7 +174,7 @@ async def test_warm_ones_make_room_and_are_not_made_where_there_is_none(tmp_path
 async def test_a_warm_one_makes_way_for_a_conversation_of_another_profile(tmp_path):
     async with warmed(tmp_path, max=1) as manager:
         chat = Chat(manager)
-        manager._slot(chat.id).profile = Profile.NET
+        manager.slot(chat.id).profile = Profile.NET
         manager._supply.pool._size = 0
         ran = await chat.run("print(1)")
         assert ran.outcome is Outcome.OK and manager.counts.ends["evicted_capacity"] == 1

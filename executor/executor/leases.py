@@ -1,0 +1,111 @@
+"""Who may drive a conversation's kernel. A lease has an owner, an end, and a fence: a number that grows with every change
+of owner, so that an owner who slept through a takeover is refused whatever it believes.
+
+Granted by one SQL statement that compares owner and end; then kept in memory as well, so that a cell is checked without a
+look at the database. Its end ends nothing: it only lets another owner take over, with the same kernel.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from executor import words
+from executor.store import Store
+
+FORGET_S = 90 * 86400.0  # fences of conversations that were not used for so long start again
+
+ACQUIRE = """
+insert into leases (conversation, owner, fence, expires_at, tenant, profile)
+values (:conversation, :owner, 1, :expires_at, :tenant, :profile)
+on conflict (conversation) do update set
+    fence = fence + (leases.owner <> excluded.owner),
+    owner = excluded.owner, expires_at = excluded.expires_at, tenant = excluded.tenant, profile = excluded.profile
+where leases.owner = excluded.owner or leases.expires_at <= :now
+returning conversation, owner, fence, expires_at, tenant, profile
+"""
+RENEW = """
+update leases set expires_at = :expires_at where conversation = :conversation and fence = :fence and owner <> ''
+returning conversation, owner, fence, expires_at, tenant, profile
+"""
+RELEASE = """
+update leases set owner = '', expires_at = :now, fence = fence + 1 where conversation = :conversation and fence = :fence
+returning conversation, owner, fence, expires_at, tenant, profile
+"""
+ALL = "select conversation, owner, fence, expires_at, tenant, profile from leases"
+
+
+class Fenced(Exception):
+    """Somebody else drives this conversation's kernel; the message says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """`owner` is empty when nobody has it. `expires_at`: seconds since the epoch."""
+
+    conversation: str
+    owner: str
+    fence: int
+    expires_at: float
+    tenant: str
+    profile: str
+
+
+class Leases:
+    def __init__(self, store: Store, wall: Callable[[], float]) -> None:
+        self._store = store
+        self._wall = wall
+        self._known: dict[str, Lease] = {}
+
+    async def load(self) -> None:
+        """What earlier lives granted holds. Raises StoreUnavailable."""
+        oldest = self._wall() - FORGET_S
+
+        def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            connection.execute("delete from leases where expires_at < ?", (oldest,))
+            return connection.execute(ALL).fetchall()
+
+        self._known = {row[0]: Lease(*row) for row in await self._store.do(read)} | self._known
+
+    def of(self, conversation: str) -> Lease | None:
+        return self._known.get(conversation)
+
+    async def acquire(self, conversation: str, owner: str, ttl_s: float, tenant: str, profile: str) -> Lease:
+        """The lease, for as long as `ttl_s` from now; the same fence again for an owner that has it. Raises Fenced when
+        another one does, StoreUnavailable."""
+        now = self._wall()
+        facts = {"conversation": conversation, "owner": owner, "tenant": tenant, "profile": profile}
+        lease = await self._one(ACQUIRE, facts | {"now": now, "expires_at": now + ttl_s})
+        if lease is None:
+            raise Fenced(words.FENCED)
+        return lease
+
+    async def renew(self, conversation: str, fence: int, ttl_s: float) -> Lease:
+        """Raises Fenced when the fence is not the lease's, StoreUnavailable."""
+        lease = await self._one(RENEW, {"conversation": conversation, "fence": fence, "expires_at": self._wall() + ttl_s})
+        if lease is None:
+            raise Fenced(words.FENCED)
+        return lease
+
+    async def release(self, conversation: str, fence: int) -> None:
+        """The fence holds no more, and anybody may have the lease. Raises Fenced, StoreUnavailable."""
+        if await self._one(RELEASE, {"conversation": conversation, "fence": fence, "now": self._wall()}) is None:
+            raise Fenced(words.FENCED)
+
+    def check(self, conversation: str, fence: int) -> None:
+        """Raises Fenced unless `fence` is the lease's, expired or not."""
+        lease = self._known.get(conversation)
+        if lease is None or lease.fence != fence or not lease.owner:
+            raise Fenced(words.FENCED)
+
+    async def _one(self, statement: str, facts: dict[str, Any]) -> Lease | None:
+        row = await self._store.do(lambda connection: connection.execute(statement, facts).fetchone())
+        if row is None:
+            return None
+        lease = Lease(*row)
+        known = self._known.get(lease.conversation)
+        if known is None or known.fence <= lease.fence:
+            self._known[lease.conversation] = lease
+        return lease
