@@ -16,6 +16,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from executor.api.claims import answer_failures, claim_routes
 from executor.api.operations import operation_routes
 from executor.api.runs import run_routes
+from executor.api.services import service_routes
 from executor.manager import Manager
 
 
@@ -33,7 +34,7 @@ def create_app(manager: Manager, token: str) -> FastAPI:
             raise HTTPException(401, "The service token is missing or wrong.")
 
     app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for routes in (run_routes, claim_routes, operation_routes):
+    for routes in (run_routes, claim_routes, operation_routes, service_routes):
         app.include_router(routes(manager), dependencies=[Depends(authorised)])
 
     answer_failures(app)
