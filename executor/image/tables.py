@@ -76,47 +76,66 @@ def _scalar(value: Any) -> Facts | None:
 
 
 class Column(NamedTuple):
-    """One column's values as an array, and what they are; None where pandas keeps them in no array."""
+    """What a column's values are, and the first of them where they can be shown."""
 
-    array: Any
     kind: str
+    shown: str = ""
 
 
 def _column(values: Any, row: int) -> Column:
     if is_array(values):
         array = values[row] if values.ndim == 2 else values
-        return Column(array, dtype(array))
-    inner = attribute(values, "_ndarray")
+        return Column(dtype(array), cells(array, 3))
+    name, inner = name_of(type(values)), attribute(values, "_ndarray")
+    if name == "Categorical":
+        return Column("category")
     if is_array(inner):
         inner = inner[row] if inner.ndim == 2 else inner
-    match name_of(type(values)):
-        case "Categorical":
-            return Column(None, "category")
-        case "StringArray" | "ArrowStringArray":
-            return Column(inner if is_array(inner) else None, "str")
-        case _ if is_array(inner):
-            return Column(inner, dtype(inner))
-        case name:
-            masked = attribute(values, "_data")  # what is missing in it is told by another array
-            return Column(None, dtype(masked).capitalize() if is_array(masked) else name.removesuffix("Array"))
+        return Column("str" if name == "StringArray" else dtype(inner), cells(inner, 3))
+    if is_chunked(chunks := attribute(values, "_pa_array")):
+        some = firsts(chunks, 3)
+        shown = [show(item) for item in some] + (["…"] if len(chunks) > len(some) else [])
+        return Column("str" if name == "ArrowStringArray" else str(chunks.type)[:CELL], ", ".join(shown) if some else "")
+    masked = attribute(values, "_data")  # what is missing in it is told by another array
+    return Column(dtype(masked).capitalize() if is_array(masked) else name.removesuffix("Array"))
+
+
+def is_chunked(value: object) -> bool:
+    """An array of exactly pyarrow's type, of a kind that pyarrow knows itself (others bring code of their own)."""
+    kind = type(value)
+    ours = is_static(kind) and name_of(kind) == "ChunkedArray" and module_of(kind) == "pyarrow"
+    return ours and is_static(type(value.type))  # type: ignore[attr-defined]
+
+
+def firsts(chunks: Any, count: int) -> list[Any]:
+    """The first values, unless they are large."""
+    some = chunks.slice(0, count)
+    return list(some.to_pylist()) if some.nbytes <= CELL * count else []
 
 
 def _bytes(values: Any) -> int | None:
     known = [found for name in ("_ndarray", "_data", "_mask") if is_array(found := attribute(values, name))]
     if is_array(values):
         known = [values]
+    if is_chunked(chunks := attribute(values, "_pa_array")):
+        known = [chunks]
     return sum(array.nbytes for array in known) if known else None
+
+
+def _values(index: Any) -> Any:
+    """Where an Index keeps its labels, if that has a length; else None."""
+    data, numbers = attribute(index, "_data"), attribute(index, "_range")
+    for found in (data, attribute(data, "_ndarray"), attribute(data, "_pa_array"), numbers):
+        if is_array(found) or is_chunked(found) or type(found) is range:
+            return found
+    return None
 
 
 def _length(index: Any) -> int | None:
     """Of an Index of any kind."""
-    data = attribute(index, "_data")
-    for found in (data, attribute(data, "_ndarray")):
-        if is_array(found):
-            return len(found)
-    numbers = attribute(index, "_range")
-    if type(numbers) is range:
-        return len(numbers)
+    values = _values(index)
+    if values is not None:
+        return len(values)
     codes = attribute(index, "_codes")  # of a MultiIndex: a list (of pandas' own) of arrays
     return len(list.__getitem__(codes, 0)) if codes is not MISSING else None
 
@@ -124,12 +143,10 @@ def _length(index: Any) -> int | None:
 def labels(table: object, count: int) -> list[object]:
     """The names of a table's first columns."""
     axes = path(table, "_mgr", "axes")
-    index = axes[0] if type(axes) is list and len(axes) == 2 else None
-    data, numbers = attribute(index, "_data"), attribute(index, "_range")
-    for found in (data, attribute(data, "_ndarray")):
-        if is_array(found):
-            return list(found[:count].tolist())
-    return list(numbers[:count]) if type(numbers) is range else []
+    values = _values(axes[0]) if type(axes) is list and len(axes) == 2 else None
+    if is_array(values):
+        return list(values[:count].tolist())
+    return firsts(values, count) if is_chunked(values) else list(values[:count] if values is not None else ())
 
 
 def _places(block: Any) -> list[int]:
@@ -162,7 +179,7 @@ def _shown(columns: dict[int, Column], names: list[object], most: int) -> str:
     said = []
     for place in sorted(columns)[:most]:
         column = columns[place]
-        some = f" [{cells(column.array, 3)}]" if column.array is not None else ""
+        some = f" [{column.shown}]" if column.shown else ""
         name = f"{show(names[place])}: " if place < len(names) else ""
         said.append(f"{name}{column.kind}{some}")
     line = "; ".join(said)

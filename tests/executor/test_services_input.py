@@ -44,7 +44,13 @@ async def ask(chat: Chat, code: str, *replies: str | None, timeout_s: float = 30
 
 @pytest.mark.sandbox
 @pytest.mark.parametrize(
-    "code", ["input('name? ')", "import getpass; getpass.getpass()", "breakpoint()\n1", "import pdb; pdb.set_trace()\n1"]
+    "code",
+    [
+        "input('name? ')",
+        "import getpass; getpass.getpass()",
+        "try: 1/0\nexcept ZeroDivisionError: import pdb; pdb.post_mortem()",
+        "import pdb; pdb.set_trace()\n1",
+    ],
 )
 async def test_t26_without_a_keyboard_asking_is_refused_with_words(chat, code):
     ran = await chat.run(code, 15)
@@ -52,6 +58,11 @@ async def test_t26_without_a_keyboard_asking_is_refused_with_words(chat, code):
     assert "without a keyboard" in said and ran.took < 12
     assert not any(isinstance(event, Asked) for event in ran.events)
     assert (await chat.run("print(6 * 7)")).text() == "42\n"
+
+
+@pytest.mark.sandbox
+async def test_t26_a_breakpoint_holds_nothing_up(chat):
+    assert (await chat.run("breakpoint()\nprint('on')", 15)).text() == "on\n"
 
 
 @pytest.mark.sandbox
