@@ -21,8 +21,8 @@ from executor.sandbox.docker.body import LABEL, spec_hash
 from executor.sandbox.docker.container import Container, removed
 from executor.sandbox.docker.engine import EngineError, Listed
 from executor.sandbox.docker.making import Plant
-from executor.sandbox.docker.notes import spec_of
 from executor.sandbox.gateway import answered
+from executor.sandbox.notes import spec_of
 from executor.sandbox.record import Record
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from executor.sandbox.docker import counters, dial
 from executor.sandbox.docker.body import GATEWAY, Kit, Placed, create_body, spec_hash
 from executor.sandbox.docker.container import Container
 from executor.sandbox.docker.engine import Engine, EngineError
-from executor.sandbox.docker.notes import new_record
 from executor.sandbox.docker.paths import Paths
 from executor.sandbox.gateway import answered
+from executor.sandbox.notes import new_record
 
 START_S = 60.0
 LOOK_S = 0.02

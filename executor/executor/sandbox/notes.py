@@ -1,4 +1,4 @@
-"""What a sandbox's record says of it for this backend: all that its `Spec` was made of."""
+"""What a sandbox's record says of it beside its name: all that its `Spec` was made of, and who it runs as."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from executor.sandbox.base import Limits, Profile, Spec
 from executor.sandbox.record import Record
 
 
-def new_record(spec: Spec, hash: str, created: float, deadline: float, uid: int) -> Record:
-    """What has to be known to make the same `Spec` again."""
+def new_record(spec: Spec, hash: str, created: float, deadline: float, uid: int | None) -> Record:
+    """What has to be known to make the same `Spec` again. `uid` is None where all sandboxes run as one user."""
     facts: dict[str, Any] = {
         "uid": uid,
         "limits": asdict(spec.limits),
@@ -30,7 +30,7 @@ def spec_of(found: Record) -> Spec:
         workspace=Path(found.workspace),
         limits=Limits(**facts["limits"]),
         profile=Profile(facts["profile"]),
-        lifetime_s=found.deadline - found.created,
+        lifetime_s=float(found.deadline - found.created),
         generation=found.generation,
         egress=None if egress is None else Path(egress),
     )
