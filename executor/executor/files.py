@@ -20,7 +20,7 @@ MAX_ENTRIES = 20_000  # looked at
 MAX_CHANGES = 1_000  # told
 MAX_DEPTH = 16
 MAX_SECONDS = 0.2
-SKIPPED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".config", ".local", ".ipython", ".matplotlib"}
+SKIPPED = {"__pycache__", ".ipynb_checkpoints", ".cache", ".config", ".local", ".ipython", ".matplotlib", ".incoming"}
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Mark = tuple[int, int, int]  # size, mtime and ctime in ns
@@ -99,9 +99,11 @@ def _enter(name: str, parent: int, path: str, depth: int) -> Iterator[tuple[str,
         os.close(fd)
 
 
-def remove(root: Path) -> None:
+def remove(root: Path, within_s: float = float("inf")) -> None:
     """Delete a workspace whose sandbox has ended, however deep or oddly it is built: directories are moved up to the top
-    one level at a time, so neither stack nor open files grow with the depth. Idempotent."""
+    one level at a time, so neither stack nor open files grow with the depth. Idempotent. A directory that its owner goes on
+    changing may raise OSError, TimeoutError after `within_s` included; what is left then lies below `root`."""
+    deadline = time.monotonic() + within_s
     try:
         fd = os.open(root, DIRECTORY)
     except FileNotFoundError:
@@ -111,6 +113,8 @@ def remove(root: Path) -> None:
         moved = 0
         while names := os.listdir(fd):  # noqa: PTH208 (of a descriptor, not of a path)
             for name in names:
+                if time.monotonic() > deadline:
+                    raise TimeoutError
                 moved = _remove_entry(fd, name, moved)
     finally:
         os.close(fd)
@@ -122,12 +126,12 @@ def _remove_entry(top: int, name: str, moved: int) -> int:
     if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=top)
         return moved
-    os.chmod(name, 0o700, dir_fd=top)
+    open_up(top, name)
     fd = os.open(name, DIRECTORY, dir_fd=top)
     try:
         for child in os.listdir(fd):  # noqa: PTH208
             if stat.S_ISDIR(os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode):
-                os.chmod(child, 0o700, dir_fd=fd)
+                open_up(fd, child)
                 moved += 1
                 os.rename(child, f".removing-{os.getpid()}-{time.monotonic_ns()}-{moved}", src_dir_fd=fd, dst_dir_fd=top)
             else:
@@ -136,3 +140,12 @@ def _remove_entry(top: int, name: str, moved: int) -> int:
         os.close(fd)
     os.rmdir(name, dir_fd=top)
     return moved
+
+
+def open_up(parent: int, name: str) -> None:
+    """Let the owner into a directory: through its descriptor, since chmod would follow a link that has taken its place."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        Path(f"/proc/self/fd/{fd}").chmod(0o700)
+    finally:
+        os.close(fd)
