@@ -73,7 +73,7 @@ class Hold(Authorised, RequestHandler):
     def post(self) -> None:
         try:
             length = int(json.loads(self.request.body)["length"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             length = -1
         if not 0 <= length < 2**63:
             raise HTTPError(400)
