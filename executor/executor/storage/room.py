@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from executor.sandbox.disk import MIB, MOST_ENTRIES
@@ -17,6 +19,17 @@ from executor.sandbox.workspace import Size, measure
 from executor.storage.errors import Full
 
 FRESH_S = 5.0  # a measurement is believed for so long, while others go on writing
+
+
+class _Claim(NamedTuple):
+    size: int
+    names: int
+
+    def plus(self, other: _Claim) -> _Claim:
+        return _Claim(self.size + other.size, self.names + other.names)
+
+    def less(self, other: _Claim) -> _Claim:
+        return _Claim(self.size - other.size, self.names - other.names)
 
 
 class Room:
@@ -27,38 +40,46 @@ class Room:
         self._measured = measured
         self._lock = threading.Lock()
         self._found = Size(0, 0, False)
-        self._added = (0, 0)  # bytes and names, since the measurement began
         self._at = float("-inf")
+        self._added = _Claim(0, 0)  # what a measurement may have missed: claimed since, or not yet written when it began
+        self._pending = _Claim(0, 0)  # claimed, and not yet written
 
-    def look(self, root: int) -> None:
-        """Measure the workspace open as `root`. What is added meanwhile may count twice, never not at all."""
-        before = self._added
-        found = self._measured(root)
-        with self._lock:
-            self._found, self._at = found, time.monotonic()
-            self._added = (self._added[0] - before[0], self._added[1] - before[1])
-
-    def take(self, root: int, size: int, names: int = 0) -> None:
-        """Claim room for so many bytes and new names. Raises Full."""
+    @contextmanager
+    def taking(self, root: int, size: int, names: int = 0) -> Iterator[None]:
+        """Within it, so many bytes and new names are written to the workspace open as `root`. Raises Full before."""
+        claim = _Claim(size, names)
         if time.monotonic() - self._at > FRESH_S:
-            self.look(root)
-        if not self._taken(size, names):
-            self.look(root)
-            if not self._taken(size, names):
+            self._look(root)
+        if not self._claimed(claim):
+            self._look(root)
+            if not self._claimed(claim):
                 raise Full(self._words(), limit=self._limit, used=self._found.used)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pending = self._pending.less(claim)
 
     def check(self, root: int, size: int) -> None:
         """Refuse early what will not fit, without claiming anything. Raises Full."""
-        self.take(root, size)
-        with self._lock:
-            self._added = (self._added[0] - size, self._added[1])
+        with self.taking(root, size), self._lock:
+            self._added = self._added.less(_Claim(size, 0))
 
-    def _taken(self, size: int, names: int) -> bool:
+    def _look(self, root: int) -> None:
+        """Measure. What is written meanwhile may count twice, never not at all."""
         with self._lock:
-            used, count = self._found.used + self._added[0], self._found.entries + self._added[1]
-            if used + size > self._limit or (names and count + names > MOST_ENTRIES):
+            before, pending = self._added, self._pending
+        found = self._measured(root)
+        with self._lock:
+            self._found, self._at = found, time.monotonic()
+            self._added = self._added.less(before).plus(pending)
+
+    def _claimed(self, claim: _Claim) -> bool:
+        with self._lock:
+            total = self._added.plus(claim).plus(_Claim(self._found.used, self._found.entries))
+            if total.size > self._limit or (claim.names and total.names > MOST_ENTRIES):
                 return False
-            self._added = (self._added[0] + size, self._added[1] + names)
+            self._added, self._pending = self._added.plus(claim), self._pending.plus(claim)
             return True
 
     def _words(self) -> str:

@@ -98,10 +98,10 @@ class _Unpacking:
                 raise too_many()
             wanted, self._report = judge(infos, self._into, self._source.size)
             self._check_refused()
-            self._room.take(self._root, 0, names=len(wanted))
-            for entry in wanted:
-                with translated(shown(entry.info.filename)):
-                    self._add(archive, entry)
+            with self._room.taking(self._root, 0, names=len(wanted)):
+                for entry in wanted:
+                    with translated(shown(entry.info.filename)):
+                        self._add(archive, entry)
         self._check_refused()
         return self._report
 
@@ -146,8 +146,8 @@ class _Unpacking:
                     raise self._bad(f"{name} has more than the {self._terms.longest // 1024**2} MiB a file may have here.")
                 if bomb(size, entry.info.compress_size) or bomb(self._report.bytes, self._source.size):
                     raise self._bad(f"{name} inflates to more than {RATIO} times its size, as zip bombs do.")
-                self._room.take(self._root, len(data))
-                _write(fd, data)
+                with self._room.taking(self._root, len(data)):
+                    _write(fd, data)
 
 
 def bomb(inflated: int, packed: int) -> bool:

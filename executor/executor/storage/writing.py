@@ -44,12 +44,12 @@ class Incoming:
                 raise Conflict("This upload was given up.")
             if self.offset + len(data) > self._longest:
                 raise too_large(self._longest)
-            self._room.take(self._root, len(data))
             rest = memoryview(data)
-            while rest:
-                count = os.pwrite(self._fd, rest, self.offset)
-                self.offset += count
-                rest = rest[count:]
+            with self._room.taking(self._root, len(data)):
+                while rest:
+                    count = os.pwrite(self._fd, rest, self.offset)
+                    self.offset += count
+                    rest = rest[count:]
 
     def expect(self, size: int) -> None:
         """Refuse early what will not fit: `size` more bytes are announced. Raises Full or TooLarge."""
@@ -80,8 +80,8 @@ class Writer:
         id = secrets.token_hex(16)
         with workspace_made(path) as root, translated(f"the folder {STAGING}"), staging(root) as staged:
             room = self._rooms.of(root)
-            room.take(root, 0, names=1)
-            fd = os.open(id, CREATE, 0o600, dir_fd=staged)
+            with room.taking(root, 0, names=1):
+                fd = os.open(id, CREATE, 0o600, dir_fd=staged)
             try:
                 give(root, fd)
                 return self._incoming(id, root, fd, 0, room)
