@@ -1,32 +1,33 @@
-"""Making one sandbox, step by step: directory and cgroups, socket, mounts, launch, first answer. What fails is undone."""
+"""Making one sandbox, step by step: directory and record, cgroups, socket, processes, first answer. What fails is undone."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
-import secrets
 import socket
-import sys
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from executor.sandbox import argv, cgroups, left
+from executor.sandbox import argv, cgroups, identity, image, left, record
 from executor.sandbox.advice import advise
-from executor.sandbox.base import SandboxUnavailable, Spec
+from executor.sandbox.base import Limits, Profile, SandboxUnavailable, Spec
 from executor.sandbox.gateway import answered
+from executor.sandbox.notes import new_record
 from executor.sandbox.programs import Bwrap, Python
 from executor.sandbox.running import Running
+from executor.sandbox.starting import start
 
-LAUNCH = Path(__file__).with_name("launch.py")
 START_S = 60.0
 BACKLOG = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """What every sandbox of one executor is made with. `filter` is the compiled system call filter."""
+    """What every sandbox of one executor is made with. `filter` is the compiled system call filter, `key` what tokens are
+    derived from; `survive` says whether sandboxes outlive the executor."""
 
     run_dir: Path
     bwrap: Bwrap
@@ -34,6 +35,14 @@ class Kit:
     image: Path
     place: cgroups.Place | None
     filter: bytes
+    key: bytes
+    survive: bool
+
+    def spec_hash(self, limits: Limits, profile: Profile) -> str:
+        """Tells sandboxes that were made to other settings, or of another image, from those made now."""
+        made_of = image.name(self.image), str(self.python.path), self.filter.hex(), argv.isolation(self.survive)
+        parts = asdict(limits), profile, made_of, argv.environment(self.python.path, limits)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 async def make(kit: Kit, spec: Spec, uid: int | None) -> Running:
@@ -66,20 +75,21 @@ async def undo(laying_out: asyncio.Task[tuple[Running, socket.socket]]) -> None:
 
 
 def lay_out(kit: Kit, spec: Spec, uid: int | None) -> tuple[Running, socket.socket]:
-    """The sandbox's directory, identity, cgroups and listening socket; nothing runs yet."""
-    directory = kit.run_dir / spec.id
+    """The sandbox's directory, record, cgroups and listening socket; nothing runs yet."""
+    directory, now = kit.run_dir / spec.id, time.time()
+    note = new_record(spec, kit.spec_hash(spec.limits, spec.profile), now, now + spec.lifetime_s, uid)
     try:
-        directory.mkdir(mode=0o700)
+        record.begin(directory, note)
     except FileExistsError:
         raise SandboxUnavailable(f"A sandbox {spec.id} is there already.") from None
     try:
-        name = left.group_name(kit.run_dir, spec.id)
-        left.write(directory, kit.place, name)
-        group = cgroups.Group(kit.place, name, spec.limits) if kit.place else None
+        group = cgroups.Group(kit.place, left.group_name(kit.run_dir, spec.id), spec.limits) if kit.place else None
         listener = listen(directory)
-        return Running(spec, directory, secrets.token_urlsafe(32), group, uid), listener
+        sandbox = Running(spec, directory, identity.token(kit.key, spec.id, spec.generation), group, uid)
+        sandbox.deadline = note.deadline
+        return sandbox, listener
     except OSError:
-        left.remove(directory)
+        left.remove(kit.run_dir, spec.id, kit.place)
         raise
 
 
@@ -97,96 +107,6 @@ def listen(directory: Path) -> socket.socket:
     finally:
         os.close(fd)
     return listener
-
-
-async def start(kit: Kit, sandbox: Running, listener: socket.socket) -> None:
-    """Launches bubblewrap and tells the gateway its settings."""
-    told, tell = os.pipe2(os.O_CLOEXEC)
-    rules = filter_file(kit.filter)
-    keep = [listener.fileno(), tell, rules]
-    try:
-        plan = plan_for(kit, sandbox, keep, tell, rules)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", str(LAUNCH), json.dumps(plan)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=keep,
-            start_new_session=True,  # a Ctrl-C in the terminal is the executor's to handle
-        )
-    except BaseException:
-        os.close(told)
-        raise
-    finally:
-        os.close(tell)
-        os.close(rules)
-    sandbox.attach(process)
-    info = asyncio.create_task(asyncio.to_thread(init_pid, told))
-    left.write(sandbox.directory, kit.place, left.group_name(kit.run_dir, sandbox.id), process.pid)
-    with suppress(BrokenPipeError, ConnectionResetError):  # it failed; `first_answer` says how
-        await send_settings(process, sandbox, listener.fileno())
-    pid = await info
-    if pid is not None:
-        sandbox.attach_init(pid)
-
-
-def filter_file(program: bytes) -> int:
-    """A descriptor bubblewrap reads the system call filter from."""
-    fd = os.memfd_create("seccomp")
-    os.write(fd, program)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
-
-
-async def send_settings(process: asyncio.subprocess.Process, sandbox: Running, listen_fd: int) -> None:
-    assert process.stdin is not None
-    limits = sandbox.limits
-    settings = {
-        "token": sandbox.token,
-        "listen": listen_fd,
-        "data": limits.data,
-        "file_size": limits.file_size,
-        "open_files": limits.open_files,
-        "pids": limits.pids,
-    }
-    process.stdin.write(json.dumps(settings).encode() + b"\n")
-    await process.stdin.drain()
-    process.stdin.close()
-
-
-def init_pid(told: int) -> int | None:
-    """The pid bubblewrap tells of; None when it failed before. Blocks until one or the other. Closes `told`."""
-    with os.fdopen(told, "rb") as info:
-        text = info.read()
-    with suppress(ValueError, KeyError):
-        return int(json.loads(text)["child-pid"])
-    return None
-
-
-def plan_for(kit: Kit, sandbox: Running, keep: list[int], tell: int, rules: int) -> dict[str, object]:
-    """The launcher's plan (`executor.sandbox.launch.Plan`)."""
-    python, limits, sources = kit.python, sandbox.limits, argv.Sources(staged=sandbox.uid is not None)
-    program = sources.name(kit.bwrap.path.parent)
-    libraries = sources.name(kit.bwrap.libraries) if kit.bwrap.libraries else None
-    command = [
-        "bwrap",
-        *argv.isolation(),
-        *argv.settings(argv.environment(python.path, limits, sandbox.spec.egress)),
-        *argv.root(sources, kit.run_dir / "etc", kit.image, list(python.needs), limits, sandbox.spec.egress),
-        *("--bind", sources.name(sandbox.spec.workspace), argv.WORKSPACE, "--chdir", argv.WORKSPACE, "--remount-ro", "/"),
-        *("--info-fd", str(tell), "--seccomp", str(rules)),
-        *("--", str(python.path), f"{argv.BOOTSTRAP}/gateway.py"),
-    ]
-    return {
-        "parent": os.getpid(),
-        "cgroups": sandbox.group.procs_files() if sandbox.group else [],
-        "uid": sandbox.uid,
-        "stage": sources.stage,
-        "keep": keep,
-        "program": f"{program}/{kit.bwrap.path.name}",
-        "libraries": libraries,
-        "argv": command,
-    }
 
 
 async def first_answer(sandbox: Running, bwrap: Path) -> None:
