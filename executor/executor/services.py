@@ -74,8 +74,8 @@ class Services:
     # ---- the sandbox -------------------------------------------------------------------------------------------------
 
     async def use(self, conversation: str) -> AsyncGenerator[SandboxUse, None]:
-        """What the sandbox that is there now uses, again and again until it ends; the last value says that it has.
-        Raises TooManyListeners before the first value."""
+        """What the sandbox that is there now uses, again and again until it ends; the last value says that it has, and is
+        missing where this executor ends first. Raises TooManyListeners before the first value."""
         slot = self._manager.slot_of(conversation)
         live = slot.live if slot is not None else None
         if self._listeners.get(conversation, 0) >= LISTENERS or sum(self._listeners.values()) >= ALL_LISTENERS:
@@ -83,27 +83,27 @@ class Services:
         self._listeners[conversation] = self._listeners.get(conversation, 0) + 1
         try:
             if slot is not None and live is not None:
-                async for now in _watched(slot, live):
+                async for now in self._watched(slot, live):
                     yield now
-            yield SandboxUse(state=KernelState.NONE)
+            if slot is None or slot.live is not live or not self._manager.draining:
+                yield SandboxUse(state=KernelState.NONE)
         finally:
             self._listeners[conversation] -= 1
             if not self._listeners[conversation]:
                 del self._listeners[conversation]
 
-
-async def _watched(slot: Slot, live: Live) -> AsyncGenerator[SandboxUse, None]:
-    loop = asyncio.get_running_loop()
-    before: tuple[float, float] | None = None
-    while slot.live is live and live.sandbox.alive():
-        now, usage = loop.time(), live.sandbox.usage()
-        cpu = None
-        if usage.cpu_s is not None:
-            if before is not None and now > before[0]:
-                cpu = max(0.0, usage.cpu_s - before[1]) / (now - before[0])
-            before = now, usage.cpu_s
-        yield _use(slot, usage, cpu)
-        await asyncio.sleep(EACH_S)
+    async def _watched(self, slot: Slot, live: Live) -> AsyncGenerator[SandboxUse, None]:
+        loop = asyncio.get_running_loop()
+        before: tuple[float, float] | None = None
+        while slot.live is live and live.sandbox.alive() and not self._manager.draining:
+            now, usage = loop.time(), live.sandbox.usage()
+            cpu = None
+            if usage.cpu_s is not None:
+                if before is not None and now > before[0]:
+                    cpu = max(0.0, usage.cpu_s - before[1]) / (now - before[0])
+                before = now, usage.cpu_s
+            yield _use(slot, usage, cpu)
+            await asyncio.sleep(EACH_S)
 
 
 def _use(slot: Slot, usage: Usage, cpu: float | None) -> SandboxUse:

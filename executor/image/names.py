@@ -26,6 +26,16 @@ COLUMNS = 1000  # of a table that are names
 LISTED = 5000  # entries of one directory that are looked at for modules
 
 
+CALLABLE = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.WrapperDescriptorType,
+)
+
+
 class Instance(NamedTuple):
     """Some object of a class, of which nothing else is known."""
 
@@ -46,7 +56,7 @@ def find(path: str, namespace: Namespace) -> Any:
 
 
 def _step(obj: Any, name: str) -> Any:
-    if obj is MISSING:
+    if obj is MISSING or _computes(obj):
         return MISSING
     if type(obj) is Instance:
         return _unwrapped(member(obj.kind, name))
@@ -56,6 +66,12 @@ def _step(obj: Any, name: str) -> Any:
     if found is MISSING and name in _columns(obj):
         return Instance(_series(obj))
     return found if found is not MISSING else _unwrapped(member(type(obj), name))
+
+
+def _computes(obj: Any) -> bool:
+    """Whether it is a property or the like, of whose value nothing is known."""
+    kind = type(obj)
+    return member(kind, "__get__") is not MISSING and not any(kind is known for known in CALLABLE)
 
 
 def _unwrapped(value: Any) -> Any:
@@ -82,6 +98,8 @@ def attributes(obj: Any) -> Iterable[str]:
     """Everything that may come after `obj.`, some of it twice."""
     if type(obj) is Instance:
         return [name for name, _ in members(obj.kind)]
+    if _computes(obj):
+        return ()
     if is_a(obj, types.ModuleType):
         return strings(own(obj))
     if is_a(obj, type):

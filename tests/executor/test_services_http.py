@@ -97,6 +97,7 @@ async def test_t26_a_question_is_answered_over_http(tmp_path):
                 if told[-1]["type"] == "asked":
                     assert (await ask(http, "POST", "/cells/y/input", {"ask": told[-1]["id"], "text": "Eve"}))[0] == 404
                     reply = {"ask": told[-1]["id"], "text": "Ada"}
+                    assert (await ask(http, "POST", "/cells/x/input?fence=0", reply))[0] == 409
                     assert (await ask(http, "POST", "/cells/x/input", reply))[0] == 204
                     assert (await ask(http, "POST", "/cells/x/input", reply))[0] == 404
         assert [event["text"] for event in told if event["type"] == "stream"] == ["Ada\n"]
@@ -161,3 +162,16 @@ async def test_listening_keeps_no_sandbox_from_being_replaced(tmp_path, monkeypa
                 rest = [json.loads(line) async for line in answer.content]
         assert rest[-1]["state"] == "none"
         assert [event.type for event in await run(http, "1")][-1] == "closed"
+
+
+async def test_a_listener_is_let_go_when_the_executor_drains(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "EACH_S", 0.1)
+    async with serving(tmp_path) as http:
+        await run(http, "x = 1")
+        async with http.get(f"{HERE}/usage") as answer:
+            await answer.content.readline()
+            async with http.post("/v1/admin/drain") as drained:
+                assert drained.status == 204
+            async with asyncio.timeout(10):
+                rest = [json.loads(line)["state"] async for line in answer.content]
+        assert "none" not in rest

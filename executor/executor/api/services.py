@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from executor.manager import Manager
 from executor.services import Services, TooManyListeners
@@ -41,18 +41,23 @@ def service_routes(manager: Manager) -> APIRouter:
     async def inspect(conversation: Id, request: InspectRequest) -> Inspection:
         return await services.inspect(conversation, request.code, request.cursor, request.detail)
 
-    @api.post("/cells/{cell}/input", status_code=204)
-    async def reply(conversation: Id, cell: Id, reply: InputReply) -> None:
+    @api.post("/cells/{cell}/input", status_code=204, response_model=None)
+    async def reply(conversation: Id, cell: Id, reply: InputReply, fence: int | None = None) -> Response:
+        """The question's id, which nobody can guess, is told to whoever drives the kernel alone: a fence may be shown, and
+        must then be right."""
+        if fence is not None:
+            manager.claims.leases.check(conversation, fence)
         if not manager.reply(conversation, cell, reply.ask, reply.text):
-            raise HTTPException(404, ASKED_NO_MORE)
+            return JSONResponse({"words": ASKED_NO_MORE}, 404)
+        return Response(status_code=204)
 
-    @api.get("/usage")
-    async def usage(conversation: Id) -> StreamingResponse:
+    @api.get("/usage", response_model=None)
+    async def usage(conversation: Id) -> Response:
         uses = services.use(conversation)
         try:
             first = await anext(uses)
-        except TooManyListeners as error:
-            raise HTTPException(429, TOO_MANY, {"Retry-After": "5"}) from error
+        except TooManyListeners:
+            return JSONResponse({"words": TOO_MANY}, 429, {"Retry-After": "5"})
         return StreamingResponse(_lines(first, uses), media_type="application/x-ndjson")
 
     return api
