@@ -71,6 +71,8 @@ class Asking:
                     return Answer.REPLACED
                 if not self._over(line):
                     return Answer.BUSY
+                if line.under_way.done() and line.under_way.result() is None:
+                    return Answer.STARTING
         line = self._ask(kind, content)
         line.newest = newest
         return await _result(line, ends - loop.time(), newest)
