@@ -58,6 +58,7 @@ class Claims:
         self, conversation: str, owner: str, ttl_s: float = DEFAULT_TTL_S, tenant: str = "", profile: str = "standard"
     ) -> Lease:
         """The lease alone. An owner from whom it is taken over is stopped. Raises Fenced, StoreUnavailable, Draining."""
+        await self._manager.leases_known()
         before = self.leases.of(conversation)
         try:
             lease = await self.leases.acquire(conversation, owner, ttl_s, tenant, profile)
@@ -76,6 +77,7 @@ class Claims:
         """The fence by which a request over the network may drive a kernel: the one it shows, when that is the lease's;
         without one, that of a lease in its owner's name, taken where nobody else has it. Raises Fenced,
         StoreUnavailable."""
+        await self._manager.leases_known()
         if fence is not None:
             self.leases.check(conversation, fence)
             return fence

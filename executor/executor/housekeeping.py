@@ -53,6 +53,7 @@ class Housekeeping:
         self._reconciliation = Reconciliation(ledger, slots, clock)
         self._beginning: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._loaded = asyncio.Event()
         self._ended = False
 
     def begin(self) -> None:
@@ -84,16 +85,30 @@ class Housekeeping:
                 task.cancel()
                 await asyncio.wait([task])
 
+    async def leases_known(self) -> None:
+        """Waits until the leases of earlier lives have been read, or cannot be."""
+        self.begin()
+        if self._beginning is not None and not self._loaded.is_set():
+            await self._loaded.wait()
+
+    async def _load(self) -> None:
+        try:
+            await self._leases.load()
+        except StoreUnavailable as error:
+            log.error("%s No lease can be granted.", error)
+        finally:
+            self._loaded.set()
+
     async def _begin(self) -> None:
+        await self._load()
         sandboxes = await self._supply.backend.adopt()
         await asyncio.to_thread(handover.settle, self._workspaces)
         try:
-            await self._leases.load()
             for conversation, missing in await self._memory.settle([one.id for one in sandboxes]):
                 facts = {"conversation": conversation, "sandbox": missing, "reason": Reason.HOST_LOST}
                 self._ledger.note("lost", facts)
         except StoreUnavailable as error:
-            log.error("%s No lease can be granted.", error)
+            log.error("%s What was lost is not known.", error)
         for sandbox in sandboxes:
             slot = self._slot_of(str(sandbox.conversation))
             lease = self._leases.of(slot.conversation)

@@ -67,7 +67,9 @@ class Leases:
             connection.execute("delete from leases where expires_at < ?", (oldest,))
             return connection.execute(ALL).fetchall()
 
-        self._known = {row[0]: Lease(*row) for row in await self._store.do(read)} | self._known
+        stored = {row[0]: Lease(*row) for row in await self._store.do(read)}
+        granted = {id: lease for id, lease in self._known.items() if lease.expires_at >= oldest}  # while this was read
+        self._known = stored | {id: one for id, one in granted.items() if id not in stored or stored[id].fence <= one.fence}
 
     def of(self, conversation: str) -> Lease | None:
         return self._known.get(conversation)

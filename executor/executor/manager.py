@@ -223,6 +223,10 @@ class Manager:
         """Take up what an earlier life left, and start to keep sandboxes warm. Otherwise the first use does it."""
         self._house.begin()
 
+    async def leases_known(self) -> None:
+        """Waits until it is known who may drive what."""
+        await self._house.leases_known()
+
     async def cull(self) -> None:
         """Remove sandboxes that are idle for too long or too old. A cell that runs may finish."""
         await self._culling.cull()

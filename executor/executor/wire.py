@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Id = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,64}$")]
 
+Fence = Annotated[int, Field(ge=0, le=2**62)]
+
 
 class Wire(BaseModel):
     """A value that crosses the boundary: immutable, and strict about unknown fields."""
@@ -75,7 +77,7 @@ class RunRequest(Wire):
     code: str
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     allow_stdin: bool = False
-    fence: int | None = None
+    fence: Fence | None = None
 
 
 class Starting(Wire):

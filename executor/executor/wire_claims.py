@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from executor.wire import KernelState, Rung, Wire
+from executor.wire import Fence, KernelState, Rung, Wire
 
 Owner = Annotated[str, Field(pattern="^[A-Za-z0-9_.:@/-]{1,128}$")]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -39,7 +39,7 @@ class LeaseRequest(Wire):
 
 
 class RenewRequest(Wire):
-    fence: int
+    fence: Fence
     ttl_s: Seconds = 60.0
 
 

@@ -14,7 +14,7 @@ from executor.leases import Fenced, Lease
 from executor.manager import Manager
 from executor.sandbox.base import SandboxUnavailable
 from executor.store import StoreUnavailable
-from executor.wire import Id
+from executor.wire import Fence, Id
 from executor.wire_claims import (
     AuditEntry,
     Claim,
@@ -75,7 +75,7 @@ def claim_routes(manager: Manager) -> APIRouter:
         return _grant(await claims.leases.renew(conversation, request.fence, request.ttl_s))
 
     @api.delete("/conversations/{conversation}/lease", status_code=204)
-    async def release(conversation: Id, fence: int, mode: Literal["keep", "destroy"] = "keep") -> None:
+    async def release(conversation: Id, fence: Fence, mode: Literal["keep", "destroy"] = "keep") -> None:
         await claims.release(conversation, fence, destroy=mode == "destroy")
 
     @api.get("/audit")

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from executor.claims import NOBODY
 from executor.manager import Manager
-from executor.wire import Health, Id, RunRequest, SandboxStatus
+from executor.wire import Fence, Health, Id, RunRequest, SandboxStatus
 from executor.wire_claims import Interrupted, Owner
 
 CallerOwner = Annotated[Owner, Header(alias="X-Owner")]
@@ -42,7 +42,7 @@ def run_routes(manager: Manager) -> APIRouter:
 
     @api.post("/v1/conversations/{conversation}/interrupt", status_code=204, response_model=None)
     async def interrupt(
-        conversation: Id, fence: int | None = None, wait: bool = False, owner: CallerOwner = NOBODY
+        conversation: Id, fence: Fence | None = None, wait: bool = False, owner: CallerOwner = NOBODY
     ) -> Response:
         await right(conversation, fence, owner)
         if not wait:
@@ -52,12 +52,12 @@ def run_routes(manager: Manager) -> APIRouter:
         return Response(interrupted.model_dump_json(), media_type="application/json")
 
     @api.post("/v1/conversations/{conversation}/prepare", status_code=204)
-    async def prepare(conversation: Id, fence: int | None = None, owner: CallerOwner = NOBODY) -> None:
+    async def prepare(conversation: Id, fence: Fence | None = None, owner: CallerOwner = NOBODY) -> None:
         await right(conversation, fence, owner)
         await manager.prepare(conversation)
 
     @api.post("/v1/conversations/{conversation}/restart", status_code=204)
-    async def restart(conversation: Id, fence: int | None = None, owner: CallerOwner = NOBODY) -> None:
+    async def restart(conversation: Id, fence: Fence | None = None, owner: CallerOwner = NOBODY) -> None:
         await right(conversation, fence, owner)
         await manager.restart(conversation)
 
@@ -66,7 +66,7 @@ def run_routes(manager: Manager) -> APIRouter:
         return await manager.status(conversation)
 
     @api.delete("/v1/conversations/{conversation}", status_code=204)
-    async def remove(conversation: Id, fence: int | None = None, owner: CallerOwner = NOBODY) -> None:
+    async def remove(conversation: Id, fence: Fence | None = None, owner: CallerOwner = NOBODY) -> None:
         await right(conversation, fence, owner)
         await manager.remove(conversation)
 
