@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+import aiohttp
 
 from orchestrator.adapters.kernel_http import HttpKernel
 
@@ -78,6 +81,23 @@ class ServedKernel(HttpKernel):
         self.executor = executor
 
     async def close(self) -> None:
-        await self._end_sandboxes()
         await super().close()
+        await remove_all(self.executor)
         await asyncio.to_thread(self.executor.stop)
+
+
+async def remove_all(executor: Executor) -> None:
+    """Ends every sandbox that a conversation has, files included: a service leaves them to its next life."""
+    headers = {"Authorization": f"Bearer {executor.token}", "X-Owner": "cleaner"}
+    workspaces = executor.data_dir / "workspaces"
+    names = [path.name for path in workspaces.iterdir() if not path.name.startswith(".")] if workspaces.is_dir() else []
+    async with aiohttp.ClientSession(executor.url, headers=headers) as http:
+        for name in names:
+            async with http.delete(f"/v1/conversations/{name}") as answer:
+                assert answer.status in (204, 409), await answer.text()
+
+
+def served(**settings: str) -> Callable[[Path], ServedKernel]:
+    """Makes kernels over an executor with these settings (names without `CODEACT_SANDBOX_`)."""
+    chosen = {f"CODEACT_SANDBOX_{name.upper()}": value for name, value in settings.items()}
+    return lambda data_dir: ServedKernel(Executor(data_dir, **{"CODEACT_SANDBOX_WARM": "0"} | chosen))
