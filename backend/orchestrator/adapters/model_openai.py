@@ -1,24 +1,26 @@
 """The Model port over any server that speaks the OpenAI chat API: llama.cpp, vLLM, or a hosted one.
 
-One aiohttp session with keep-alive; its own reading of the stream, because client libraries cost several times as
-much per token as everything else here together. What came in one read is one signal.
+Its own client and its own reading of the stream, because libraries cost several times as much per request and per token as
+everything else here together. What came in one read is one signal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
 import orjson
 from yarl import URL
 
 from orchestrator.adapters import openai_words as words
+from orchestrator.adapters.http_client import Client, Response
 from orchestrator.adapters.openai_answer import Answer
 from orchestrator.adapters.openai_words import Refused
+from orchestrator.errors import BadSetting
 from orchestrator.ports import Failed, ModelRequest, ModelSignal, Part
 
 PAUSES_S = (0.2, 0.5, 1.0)
@@ -57,13 +59,16 @@ class OpenAIModel:
         self, base_url: str, name: str = "", api_key: str = "", *, first_token_timeout_s: float, idle_timeout_s: float
     ) -> None:
         url = URL(base_url)
+        if url.host is None:
+            raise BadSetting(f"CODEACT_MODEL_URL is {base_url!r}: it names no host.")
         self._url = url.with_path("/v1") if url.path in ("", "/") else url
         self._where = f"{url.host}:{url.port}"
         self._key = api_key
         self._first_s = first_token_timeout_s
         self._idle_s = idle_timeout_s
         self._owner = ""  # who serves the model: "vllm", "llamacpp", …
-        self._opened: aiohttp.ClientSession | None = None
+        self._base = self._url.raw_path.rstrip("/")
+        self._http = Client(self._url, _headers(self._url, api_key), KEEP_ALIVE_S)
         self._checking = asyncio.Lock()
         self._checked: tuple[float, Part] | None = None
         self.name = name
@@ -82,7 +87,7 @@ class OpenAIModel:
             return
         strip = tuple(stop for stop in request.stop if not stop.startswith("</")) if self._leaves_stops_in else ()
         answer = Answer(limit=8 * request.max_tokens + 1024, strip=strip)
-        patience = Patience(response.content, deadline, self._idle_s)
+        patience = Patience(response, deadline, self._idle_s)
         try:
             try:
                 if response.content_type in NOT_STREAMS:
@@ -97,7 +102,7 @@ class OpenAIModel:
             except Silence:
                 seconds = self._idle_s if answer.begun else self._first_s
                 answer.fail(words.silent(self._where, seconds, begun=answer.begun), retryable=True)
-            except (aiohttp.ClientError, OSError):
+            except OSError:
                 answer.fail(words.broke_off(self._where), retryable=True)
             else:
                 await patience.drain()
@@ -105,10 +110,7 @@ class OpenAIModel:
                 yield self._failed(signal.words, signal.retryable) if isinstance(signal, Failed) else signal
         finally:
             patience.end()
-            if response.content.is_eof():
-                response.release()
-            else:
-                response.close()  # which is what tells the server to stop
+            response.release()
 
     async def check(self) -> Part:
         """Whether the server answers; good for two seconds, so that asking often costs nothing."""
@@ -118,30 +120,17 @@ class OpenAIModel:
             return self._checked[1]
 
     async def close(self) -> None:
-        if self._opened is not None:
-            await self._opened.close()
-
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        if self._opened is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-            self._opened = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={**headers, "User-Agent": "codeact", "Accept-Encoding": "identity"},
-            )
-        return self._opened
+        self._http.close()
 
     # ---- asking ----------------------------------------------------------------------------------------------------
 
-    async def _ask(self, request: ModelRequest, deadline: float) -> aiohttp.ClientResponse:
+    async def _ask(self, request: ModelRequest, deadline: float) -> Response:
         """The response whose body is the answer. Raises Refused; not later than `deadline` if it is refused again."""
         for pause in (*PAUSES_S, None):
             try:
                 if not self.name:
                     await self._discover()
-                return await self._send("POST", "chat/completions", orjson.dumps(self._body(request)))
+                return await self._send("POST", f"{self._base}/chat/completions", orjson.dumps(self._body(request)))
             except Refused as refusal:
                 if pause is None or not refusal.again:
                     raise
@@ -151,25 +140,20 @@ class OpenAIModel:
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send(self, method: str, path: str, body: bytes | None = None) -> aiohttp.ClientResponse:
-        """A response with status 200. Raises Refused."""
-        headers = {"Content-Type": "application/json"} if body else {}
+    async def _send(self, method: str, target: str, body: bytes = b"") -> Response:
+        """A response with status 200, to be released. Raises Refused."""
         try:
-            response = await self._session.request(
-                method, self._url / path, data=body, headers=headers, allow_redirects=False
-            )
-        except aiohttp.ClientConnectorError as error:
-            raise words.unreachable(self._where, error.strerror or "no connection") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise words.unreachable(self._where, words.in_short(str(error))) from error
+            response = await self._http.request(method, target, body)
+        except OSError as error:
+            raise words.unreachable(self._where, error.strerror or words.in_short(str(error))) from error
         if response.status == 200:
             return response
         try:
-            said = await response.content.read(64 * 1024)
-        except (aiohttp.ClientError, OSError):
+            said = await response.read(64 * 1024)
+        except OSError:
             said = b""
         finally:
-            response.close()
+            response.release()
         raise words.refused(self._where, self.name, response.status, response.headers, said, time.time())
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
@@ -203,14 +187,16 @@ class OpenAIModel:
 
     async def _discover(self) -> None:
         """Learn the model's name, and whose server it is. Raises Refused."""
-        response = await self._send("GET", "models")
+        response = await self._send("GET", f"{self._base}/models")
         try:
-            listed = orjson.loads(await response.read())["data"]
+            listed = orjson.loads(await response.read(MOST_BODY))["data"]
             first = next((model for model in listed if model["id"] == self.name), listed[0])
             name, owner = str(first["id"]), str(first.get("owned_by") or "")
-        except (ValueError, KeyError, TypeError, IndexError, aiohttp.ClientError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
             what = f"The server at {self._where} lists no models. Set CODEACT_MODEL_NAME, or correct CODEACT_MODEL_URL."
             raise Refused(what, again=False) from error
+        finally:
+            response.release()
         self.name = self.name or name
         self._owner = owner
 
@@ -228,7 +214,7 @@ class OpenAIModel:
     async def _loaded(self) -> None:
         """llama.cpp lists its model while it still reads the file; only its health says so. Raises Refused."""
         if self._owner == "llamacpp":
-            (await self._send("GET", "../health")).release()
+            (await self._send("GET", f"{self._base.rpartition('/')[0]}/health")).release()
 
     def _part(self, text: str) -> Part:
         return Part("model", ok=False, words=words.without_key(text, self._key))
@@ -243,21 +229,21 @@ class Patience:
     Time in which nobody reads does not count: a slow consumer is not a silent server.
     """
 
-    def __init__(self, content: aiohttp.StreamReader, first_deadline: float, idle_s: float) -> None:
+    def __init__(self, response: Response, first_deadline: float, idle_s: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._content = content
+        self._response = response
         self._idle_s = idle_s
         self._first = first_deadline
         self._deadline: float | None = None  # None: nobody is reading
         self._read_at = 0.0
         self._pausing: asyncio.Future[None] | None = None
-        content.on_eof(self._ended)
+        response.on_end(self._ended)
         self._timer = self._loop.call_at(min(first_deadline, self._loop.time() + idle_s), self._look)
 
     async def read(self, begun: bool) -> bytes:
         """Everything that is there, or comes next; empty at the end. Raises Silence."""
         self._deadline = self._loop.time() + self._idle_s if begun else self._first
-        data = await self._content.readany()
+        data = await self._response.read_some()
         self._deadline = None
         self._read_at = self._loop.time()
         return data
@@ -265,7 +251,7 @@ class Patience:
     async def pause(self) -> None:
         """Let the window pass in which more may come; the end of the body ends it."""
         due = self._read_at + WINDOW_S
-        if self._loop.time() >= due or self._content.is_eof():
+        if self._loop.time() >= due or self._response.ended:
             return
         self._pausing = self._loop.create_future()
         timer = self._loop.call_at(due, self._ended)
@@ -283,19 +269,16 @@ class Patience:
     async def read_all(self) -> bytes:
         """The whole body, up to MOST_BODY."""
         self._deadline = self._first
-        data = b""
-        while len(data) < MOST_BODY and (more := await self._content.readany()):
-            data += more
-        return data
+        return await self._response.read(MOST_BODY)
 
     async def drain(self) -> None:
         """The end of the body, so that the connection can be used again; it comes microseconds after the answer's end, or
         we do without."""
-        if self._content.is_eof():
+        if self._response.ended:
             return
-        with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        with suppress(OSError):
             async with asyncio.timeout(0.05):
-                await self._content.readany()
+                await self._response.read_some()
 
     def end(self) -> None:
         self._timer.cancel()
@@ -303,7 +286,7 @@ class Patience:
     def _look(self) -> None:
         now = self._loop.time()
         if self._deadline is not None and now >= self._deadline:
-            self._content.set_exception(Silence())
+            self._response.fail(Silence())
             return
         deadline = now + self._idle_s if self._deadline is None else self._deadline
         self._timer = self._loop.call_at(min(deadline, now + self._idle_s), self._look)
@@ -311,3 +294,13 @@ class Patience:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _headers(url: URL, key: str) -> dict[str, str]:
+    """What goes with every request. A user in the address is one for the server, unless there is a key."""
+    headers = {"User-Agent": "codeact", "Accept-Encoding": "identity", "Accept": "*/*"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    elif url.user:
+        headers["Authorization"] = "Basic " + b64encode(f"{url.user}:{url.password or ''}".encode()).decode()
+    return headers
