@@ -12,13 +12,12 @@ from executor.jupyter import Message
 from executor.outbox import Outbox
 from executor.questions import Questions, within
 from executor.wire import Asked, Outcome, Started
-from tests.support.kernels import Chat, Ran, gather, managing
+from tests.support.kernels import Chat, Ran, gather
 
 
 @pytest.fixture
-async def chat(tmp_path):
-    async with managing(tmp_path) as manager:
-        yield Chat(manager)
+async def chat(manager):
+    return Chat(manager)
 
 
 async def ask(chat: Chat, code: str, *replies: str | None, timeout_s: float = 30) -> tuple[Ran, list[Asked]]:
