@@ -37,7 +37,7 @@ def clocked(data, **settings) -> tuple[Manager, Clock]:
     return Manager(Bubblewrap(run_dir(data), chosen.python), chosen, data, clock), clock
 
 
-async def test_an_idle_sandbox_goes_after_its_time_and_its_files_stay(tmp_path):
+async def test_t25_an_idle_sandbox_goes_after_its_time_and_its_files_stay(tmp_path):
     manager, clock = clocked(tmp_path, idle_minutes=10)
     try:
         idle, busy = Chat(manager), Chat(manager)
@@ -54,6 +54,82 @@ async def test_an_idle_sandbox_goes_after_its_time_and_its_files_stay(tmp_path):
         assert (await running).outcome is Outcome.OK
         ran = await idle.run("print(open('f').read())")
         assert ran.text() == "x\n" and ran.fresh
+    finally:
+        await manager.close()
+
+
+async def busy_with(chat: Chat, code: str) -> asyncio.Task:
+    running = asyncio.create_task(chat.run(code))
+    async with asyncio.timeout(30):
+        while await state(chat) is not KernelState.BUSY:
+            await asyncio.sleep(0.02)
+    return running
+
+
+async def test_t25_an_old_sandbox_ends_after_its_cell_and_the_next_cell_gets_another(tmp_path):
+    manager, clock = clocked(tmp_path, lifetime_hours=2, grace_minutes=15, idle_minutes=600)
+    try:
+        chat = Chat(manager)
+        await chat.run("x = 1")
+        first = chat.sandbox
+        running = await busy_with(chat, "import time; time.sleep(1.5); print(x)")
+        waiting = asyncio.create_task(chat.run("print('x' in globals())"))
+        clock.now += 2 * 3600
+        await manager.cull()
+        assert await state(chat) is KernelState.BUSY and first.alive()
+        assert (await running).text() == "1\n" and (await running).outcome is Outcome.OK
+        after = await waiting
+        assert after.text() == "False\n" and after.fresh and "the age at which it is replaced" in after.started.lost
+        assert chat.sandbox is not first and manager.counts.ends["max_lifetime"] == 1
+    finally:
+        await manager.close()
+
+
+async def test_t25_a_cell_that_outlives_the_grace_is_ended_with_words(tmp_path):
+    manager, clock = clocked(tmp_path, lifetime_hours=2, grace_minutes=15)
+    try:
+        chat = Chat(manager)
+        running = await busy_with(chat, "while True: pass")
+        clock.now += 2 * 3600 + 16 * 60
+        await manager.cull()
+        ran = await running
+        assert ran.outcome is Outcome.INTERRUPTED and not ran.closed.variables_kept
+        assert "the age at which it is removed" in ran.closed.words and "files are kept" in ran.closed.words
+        assert await state(chat) is KernelState.NONE and manager.counts.ends["max_lifetime"] == 1
+    finally:
+        await manager.close()
+
+
+async def test_t25_an_old_idle_sandbox_goes_although_it_was_just_used(tmp_path):
+    manager, clock = clocked(tmp_path, lifetime_hours=2, idle_minutes=600)
+    try:
+        chat = Chat(manager)
+        await chat.run("1")
+        clock.now += 2 * 3600 - 60
+        await manager.prepare(chat.id)
+        await manager.cull()
+        assert await state(chat) is KernelState.IDLE
+        clock.now += 61
+        await manager.cull()
+        assert await state(chat) is KernelState.NONE
+    finally:
+        await manager.close()
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0 * 365])
+async def test_t40_a_jump_of_the_walls_clock_ends_nothing(tmp_path, jump):
+    clock, wall = Clock(), Clock()
+    wall.now = time.time()
+    chosen = Settings(_env_file=None, warm=0)
+    manager = Manager(Bubblewrap(run_dir(tmp_path), chosen.python), chosen, tmp_path, clock, wall)
+    try:
+        chat = Chat(manager)
+        await chat.run("x = 1")
+        wall.now += jump
+        await manager.cull()
+        clock.now += 60
+        await manager.cull()
+        assert (await chat.run("print(x)")).text() == "1\n"
     finally:
         await manager.close()
 

@@ -33,9 +33,13 @@ class Ran:
         return self.closed.outcome
 
     @property
-    def fresh(self) -> bool:
+    def started(self) -> Started:
         (started,) = [event for event in self.events if isinstance(event, Started)]
-        return started.fresh
+        return started
+
+    @property
+    def fresh(self) -> bool:
+        return self.started.fresh
 
     @property
     def began(self) -> bool:
