@@ -25,7 +25,16 @@ def test_the_key_is_made_once_and_is_this_users_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
 def test_half_a_key_is_no_key(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "runner.key").write_bytes(content)
+    (tmp_path / "runner.key").chmod(0o600)
     with pytest.raises(ValueError, match="holds no key"):
+        identity.runner_key(tmp_path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o777])
+def test_a_key_that_others_may_have_read_is_refused(tmp_path: Path, mode: int) -> None:
+    identity.runner_key(tmp_path)
+    (tmp_path / "runner.key").chmod(mode)
+    with pytest.raises(ValueError, match="open to others"):
         identity.runner_key(tmp_path)
 
 
@@ -59,6 +68,15 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["sandbox.json"]
     with pytest.raises(FileExistsError):
         record.begin(tmp_path / "one", SOME)
+
+
+def test_facts_are_added_to_a_record(tmp_path: Path) -> None:
+    record.begin(tmp_path / "one", SOME)
+    record.add(tmp_path / "one", {"pid": 5})
+    found = record.read(tmp_path / "one")
+    assert found is not None and found.facts == {"uid": 7, "pid": 5}
+    with pytest.raises(FileNotFoundError):
+        record.add(tmp_path, {})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "one"}', "null", '"one"'])

@@ -83,9 +83,11 @@ def root(
     return args
 
 
-def isolation() -> list[str]:
+def isolation(survive: bool) -> list[str]:
+    """`survive`: whether the sandbox outlives the executor."""
     return [
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--new-session"),
+        *(() if survive else ("--die-with-parent",)),
         *("--cap-drop", "ALL", "--uid", str(USER), "--gid", str(USER), "--hostname", "sandbox", "--clearenv"),
     ]
 

@@ -77,6 +77,13 @@ class Group(Counters):
             self.remove()
             raise
 
+    @classmethod
+    def found(cls, version: int, paths: dict[str, Path]) -> Group:
+        """Cgroups that an earlier life of the executor made; nothing about them is changed."""
+        group = cls.__new__(cls)
+        Counters.__init__(group, version, paths)
+        return group
+
     def _limit(self, limits: Limits) -> None:
         for (controller, file), value in (v2_limits if self.version == 2 else v1_limits)(limits).items():
             if controller in self.paths:

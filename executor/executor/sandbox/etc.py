@@ -1,8 +1,10 @@
 """The sandbox's /etc: users, hosts and what libraries look up, made from nothing but the host's library cache, time zone
-and fonts. Built once per executor and bound read-only into every sandbox."""
+and fonts. Made once per life of the executor and bound read-only into every sandbox."""
 
 from __future__ import annotations
 
+import filecmp
+import secrets
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,31 @@ FILES = {
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
     "host.conf": "multi on\n",
 }
+
+
+def renew(where: Path) -> None:
+    """Brings the directory `where` up to date. Sandboxes of an earlier life go on with what they have: it is not changed,
+    but, when it differs, put aside as `<where>.<something>`."""
+    new = where.with_name(f"{where.name}.new")
+    build(new)
+    if where.is_dir():
+        if same(where, new):
+            shutil.rmtree(new)
+            return
+        where.rename(where.with_name(f"{where.name}.{secrets.token_hex(4)}"))
+    new.rename(where)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two directories hold the same names with the same contents."""
+    names = [sorted(path.relative_to(top) for path in top.rglob("*")) for top in (one, other)]
+    return names[0] == names[1] and all(alike(one / name, other / name) for name in names[0])
+
+
+def alike(one: Path, other: Path) -> bool:
+    if one.is_symlink() or other.is_symlink():
+        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
+    return one.is_dir() == other.is_dir() and (one.is_dir() or filecmp.cmp(one, other, shallow=False))
 
 
 def build(where: Path, host: Path = Path("/etc")) -> None:

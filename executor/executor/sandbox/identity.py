@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import stat
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
@@ -19,14 +20,17 @@ BYTES = 32
 
 
 def runner_key(directory: Path) -> bytes:
-    """The key kept in `directory`, which must be closed to others; made when there is none. Raises OSError, or ValueError
-    when what lies there is no key."""
+    """The key kept in `directory`; made when there is none. Raises OSError, or ValueError when what lies there is no key
+    or one that others may have read."""
     path = directory / KEY
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return new_key(path)
     with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            raise ValueError(f"{path} is open to others. Remove it; sandboxes that still run will be ended.")
         key = file.read(BYTES + 1)
     if len(key) != BYTES:
         raise ValueError(f"{path} holds no key of {BYTES} bytes. Remove it; sandboxes that still run will be ended.")

@@ -1,8 +1,8 @@
 """Turns itself into bubblewrap: the few steps between fork and exec that must happen in the new process.
 
-Run as `python -I -S launch.py PLAN` with PLAN a JSON object (`Plan`); nothing of this package is imported, so it starts in
-some 10 ms. It joins the sandbox's cgroups, gives up root for a user id of the sandbox's own, asks to die with its parent,
-and executes bubblewrap.
+Run as `python -I -S launch.py MARK PLAN` with PLAN a JSON object (`Plan`); nothing of this package is imported, so it
+starts in some 10 ms. It joins the sandbox's cgroups, gives up root for a user id of the sandbox's own, asks to die with its
+parent unless it is to survive it, and executes bubblewrap. MARK is for those who look for what an executor left.
 
 The new user may not be able to reach what bubblewrap is to mount (/root and home directories are closed to others). So
 while still root, in a mount namespace that vanishes with the sandbox, it mounts those directories below STAGE,
@@ -28,9 +28,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 class Plan(TypedDict):
     """`uid` is None where the caller is not root; `stage` are directories, `keep` the descriptors bubblewrap inherits;
-    `libraries` is where the program's libraries are, if not where it looks itself; `parent` is the caller's pid."""
+    `libraries` is where the program's libraries are, if not where it looks itself; `parent` is the caller's pid, or None
+    when the sandbox may outlive it."""
 
-    parent: int
+    parent: int | None
     cgroups: list[str]
     uid: int | None
     stage: list[str]
@@ -78,6 +79,13 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def die_with(parent: int) -> None:
+    """After the change of user, which would reset it."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)  # it died before it could be watched
+
+
 def close_all_but(keep: list[int]) -> None:
     """A directory of the host that stayed open would be a way out of the sandbox."""
     for low, high in zip([2, *sorted(keep)], [*sorted(keep), 65536], strict=True):
@@ -85,15 +93,14 @@ def close_all_but(keep: list[int]) -> None:
 
 
 def main() -> None:
-    plan: Plan = json.loads(sys.argv[1])
+    plan: Plan = json.loads(sys.argv[2])
     join(plan["cgroups"])
     if plan["uid"] is not None:
         make_stage(plan["stage"])
         become(plan["uid"])
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after the change of user, which resets it
-    if os.getppid() != plan["parent"]:
-        sys.exit(1)  # the parent died before it could be watched
+    if plan["parent"] is not None:
+        die_with(plan["parent"])
     os.umask(0o022)
     close_all_but(plan["keep"])
     environment = {} if plan["libraries"] is None else {"LD_LIBRARY_PATH": plan["libraries"]}

@@ -1,25 +1,31 @@
-"""What a sandbox leaves when the executor is killed, and clearing it away: its directory tells which processes and cgroups
-were its own. The processes are dead already (they die with their parent); this makes sure."""
+"""What a sandbox leaves behind when nobody ends it properly, and clearing it away.
+
+Processes are found by a mark on their command line, cgroups by their name. Both follow from the sandbox's name and from
+this executor's run directory, so that nothing has to have been written down to be found, however early its maker was
+killed. What a record says is never a reason to kill.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
-import signal
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from executor.sandbox import process, record
 from executor.sandbox.base import SandboxUnavailable
 from executor.sandbox.cgroups import PREFIX, Place, gone_within
+from executor.sandbox.identity import runner_id
+from executor.sandbox.place import mounts
 
-IDENTITY = "sandbox.json"
 IN_USE = "Another executor is running with the run directory {path}. Stop it, or set another data directory."
 KILL_S = 5.0
 ABANDONED_S = 60.0
+ETC = "etc"
 
 
 def lock(run_dir: Path) -> int:
@@ -38,32 +44,55 @@ def lock(run_dir: Path) -> int:
 
 def group_name(run_dir: Path, id: str) -> str:
     """A cgroup's name that no other executor on this machine uses."""
-    return f"{hashlib.sha256(str(run_dir).encode()).hexdigest()[:12]}-{id}"
+    return f"{runner_id(run_dir)}-{id}"
 
 
-def write(directory: Path, place: Place | None, group: str, pid: int | None = None) -> None:
-    """Says whose `directory` is, before anything else is made; again with `pid` once bubblewrap runs."""
-    paths = [str(parent / f"{PREFIX}-{group}") for parent in place.parents.values()] if place else []
-    identity = {"cgroups": paths, "pid": pid, "started": started(pid) if pid else None}
-    new = directory / f"{IDENTITY}.new"
-    new.touch(mode=0o600)
-    new.write_text(json.dumps(identity))
-    new.replace(directory / IDENTITY)
+def mark(run_dir: Path, id: str) -> str:
+    """What the processes of a sandbox are called on this machine."""
+    return f"{PREFIX}-{group_name(run_dir, id)}"
 
 
-def started(pid: int) -> str | None:
-    """When the process was started, in the kernel's ticks: tells it from a later one with the same number."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return None
+def sandboxes(run_dir: Path) -> list[Path]:
+    """The directories of all sandboxes, whole or not."""
+    return [path for path in run_dir.iterdir() if path.is_dir() and path.name.partition(".")[0] != ETC]
 
 
-def sweep(run_dir: Path, place: Place | None) -> None:
-    """Clears away every sandbox named in `run_dir`. Call it with the lock held and before making any. Blocks."""
+def noted_cgroups(run_dir: Path, id: str, facts: dict[str, Any]) -> dict[str, Path]:
+    """The cgroups that a sandbox's record names, by controller, as far as they can be its own: they may be elsewhere than
+    this life of the executor would make them."""
+    noted = facts.get("cgroups")
+    points = [mount.point for mount in mounts(Path("/proc/self/mountinfo").read_text()).values()]
+    found = {str(name): Path(str(path)) for name, path in noted.items()} if isinstance(noted, dict) else {}
+    own = mark(run_dir, id)
+    return {name: path for name, path in found.items() if path.name == own and inside(path, points)}
+
+
+def inside(path: Path, points: list[Path]) -> bool:
+    return ".." not in path.parts and any(path.is_relative_to(point) for point in points)
+
+
+def sweep(run_dir: Path, place: Place | None, keep: Collection[str] = ()) -> None:
+    """Clears away every sandbox named in `run_dir` but those to `keep`. Call it with the lock held and before making any.
+    Blocks."""
     for parent in place.parents.values() if place else ():
         remove_abandoned(parent)
-    for directory in [path for path in run_dir.iterdir() if path.is_dir() and path.name != "etc"]:
-        remove(directory)
+    gone = [path for path in sandboxes(run_dir) if path.name not in keep]
+    if gone:
+        process.end_marked([mark(run_dir, path.name) for path in gone], KILL_S)
+    for directory in gone:
+        note = record.read(directory)
+        elsewhere = noted_cgroups(run_dir, directory.name, note.facts).values() if note else ()
+        remove(run_dir, directory.name, place, list(elsewhere))
+    if not keep:
+        for path in run_dir.glob(f"{ETC}.*"):  # of earlier lives, in use by the sandboxes they left
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove(run_dir: Path, id: str, place: Place | None, cgroups: Collection[Path] = ()) -> None:
+    """Removes a sandbox's cgroups, those given as well as those where they are made now, and its directory. Blocks."""
+    usual = [parent / mark(run_dir, id) for parent in place.parents.values()] if place else []
+    gone_within([*{*usual, *cgroups}], KILL_S)
+    shutil.rmtree(run_dir / id, ignore_errors=True)
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -73,20 +102,3 @@ def remove_abandoned(parent: Path) -> None:
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 path.rmdir()
-
-
-def remove(directory: Path) -> None:
-    """Ends what `directory` says belongs to it, and removes it. Blocks."""
-    with suppress(OSError, ValueError):
-        clear(json.loads((directory / IDENTITY).read_text()))
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def clear(identity: dict[str, object]) -> None:
-    pid = identity["pid"]
-    if isinstance(pid, int) and started(pid) == identity["started"]:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    paths = identity["cgroups"]
-    if isinstance(paths, list):
-        gone_within([Path(path) for path in paths if Path(path).name.startswith(PREFIX)], KILL_S)

@@ -1,4 +1,4 @@
-"""Making one sandbox, step by step: directory and record, cgroups, socket, processes, first answer. What fails is undone."""
+"""Making one sandbox, step by step: directory, record, cgroups, socket, processes, first answer. What fails is undone."""
 
 from __future__ import annotations
 

@@ -60,3 +60,11 @@ def bind(directory: Path, conversation: str, workspace: Path) -> None:
     if found is None:
         raise FileNotFoundError(directory / FILE)
     write(directory, replace(found, conversation=conversation, workspace=str(workspace)))
+
+
+def add(directory: Path, facts: dict[str, Any]) -> None:
+    """Notes more facts of the backend's. Raises FileNotFoundError when there is no record (any more)."""
+    found = read(directory)
+    if found is None:
+        raise FileNotFoundError(directory / FILE)
+    write(directory, replace(found, facts={**found.facts, **facts}))

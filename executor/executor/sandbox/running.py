@@ -1,29 +1,29 @@
-"""A sandbox that runs: its process, its socket, its counters, its end."""
+"""A sandbox that runs: its processes, its socket, its counters, its end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-import signal
 import stat
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from executor.sandbox import record
 from executor.sandbox.base import Limits, SandboxUnavailable, Spec, Usage
 from executor.sandbox.cgroups import Group
+from executor.sandbox.tree import Tree
 
 HOLD = Path(__file__).with_name("hold.py")
 KILL_S = 5.0
-STDERR_KEPT = 4096
 
 
 class Running:
-    """What `executor.sandbox.base.Sandbox` asks for, by bubblewrap."""
+    """What `executor.sandbox.base.Sandbox` asks for, by bubblewrap. It has a socket from the start, and processes once
+    `attach` was called. Raises OSError when there is no socket."""
 
     def __init__(self, spec: Spec, directory: Path, token: str, group: Group | None, uid: int | None) -> None:
         self.id = spec.id
@@ -35,66 +35,56 @@ class Running:
         self.socket = directory / "gateway.sock"
         self.token = token
         self.group = group
+        self.tree: Tree | None = None
+        self.workspace_used: int | None = None
         self.on_gone: Callable[[], None] = lambda: None
         self._socket_fd = os.open(self.socket, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self._process: asyncio.subprocess.Process | None = None
-        self._init: int | None = None  # pidfd of the sandbox's pid 1: once it is gone, nothing in there lives
-        self._stderr = b""
         self._tasks: list[asyncio.Task[None]] = []
+        self._ended: asyncio.Task[str] | None = None
         self._killing: asyncio.Future[None] | None = None
         self._cause = ""
-        self._init_pid: int | None = None
-        self.workspace_used: int | None = None
 
     @property
     def limits(self) -> Limits:
         return self.spec.limits
 
-    def assign(self, conversation: str, workspace: Path) -> None:
-        if self.conversation is not None:
-            raise RuntimeError(f"sandbox {self.id} has a conversation already")
-        self.conversation, self.spec = conversation, replace(self.spec, workspace=workspace)
+    # ---- beginning ---------------------------------------------------------------------------------------------------
 
-    def attach(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._tasks.append(asyncio.create_task(self._keep_stderr()))
-
-    def attach_init(self, pid: int) -> None:
-        """`pid` is that of the sandbox's pid 1 as seen from here."""
-        with suppress(ProcessLookupError):
-            self._init, self._init_pid = os.pidfd_open(pid), pid
-
-    def gateway_pid(self) -> int | None:
-        """bubblewrap's pid 1 inside has one child from the start, the gateway; orphans it adopts come after."""
-        return next(iter(children(self._init_pid)), None) if self._init_pid else None
-
-    def tenant_pids(self) -> list[int]:
-        """Every process in the sandbox but pid 1 and the gateway."""
-        pending, found = [self._init_pid] if self._init_pid else [], []
-        while pending:
-            below = children(pending.pop())
-            pending += below
-            found += below
-        return [pid for pid in found if pid != self.gateway_pid()]
+    def attach(self, tree: Tree) -> None:
+        self.tree = tree
+        self._ended = asyncio.create_task(tree.ended())
 
     def watch(self, task: asyncio.Task[None]) -> None:
         """A task that ends with the sandbox."""
         self._tasks.append(task)
 
-    async def _keep_stderr(self) -> None:
-        """The last of it; at most some 40 kB/s, since the tenant can write there, too."""
-        assert self._process is not None and self._process.stderr is not None
-        while chunk := await self._process.stderr.read(STDERR_KEPT):
-            self._stderr = (self._stderr + chunk)[-STDERR_KEPT:]
-            await asyncio.sleep(0.1)
+    def assign(self, conversation: str, workspace: Path) -> None:
+        if self.conversation is not None:
+            raise RuntimeError(f"sandbox {self.id} has a conversation already")
+        record.bind(self.directory, conversation, workspace)
+        self.conversation, self.spec = conversation, replace(self.spec, workspace=workspace)
+
+    # ---- while it lives ----------------------------------------------------------------------------------------------
 
     def dial_path(self) -> str:
         if self._socket_fd < 0 or not stat.S_ISSOCK(os.fstat(self._socket_fd).st_mode):
             raise SandboxUnavailable("The sandbox has ended.")
         return f"/proc/self/fd/{self._socket_fd}"
 
+    def owned_socket(self) -> bool:
+        """Whether what lies at its socket's place is a socket that this user made."""
+        status = os.fstat(self._socket_fd)
+        return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid()
+
     def alive(self) -> bool:
-        return self._killing is None and self._process is not None and self._process.returncode is None
+        return self._killing is None and self.tree is not None and self.tree.alive()
+
+    def gateway_pid(self) -> int | None:
+        return self.tree.gateway_pid() if self.tree else None
+
+    def tenant_pids(self) -> list[int]:
+        """Every process in the sandbox but pid 1 and the gateway."""
+        return self.tree.tenant_pids() if self.tree else []
 
     def usage(self) -> Usage:
         usage = self.group.usage() if self.group else Usage(None, None, None)
@@ -102,21 +92,7 @@ class Running:
 
     def complaint(self) -> str:
         """The last of what bubblewrap or the gateway wrote to standard error."""
-        return self._stderr.decode(errors="replace").strip()
-
-    async def wait(self) -> str:
-        assert self._process is not None
-        code = await self._process.wait()
-        await asyncio.wait(self._tasks[:1], timeout=1.0)  # for its last words
-        if self._cause:
-            return self._cause
-        ended = f"signal {-code}" if code < 0 else f"status {code}"
-        return f"ended by itself with {ended}" + (f": {self.complaint()}" if self.complaint() else "")
-
-    def end(self, cause: str) -> None:
-        """Kills without waiting; `wait` then says `cause`. For guards; somebody still has to call `kill`."""
-        self._cause = self._cause or cause
-        self._signal()
+        return self.tree.complaint() if self.tree else ""
 
     async def hold(self, length: int) -> None:
         """Sets how long the tenant's processes may make a file, in bytes."""
@@ -125,12 +101,20 @@ class Running:
         process = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", str(HOLD), uid, str(length), *pids)
         await process.wait()
 
-    def _signal(self) -> None:
-        with suppress(ProcessLookupError):
-            if self._init is not None:
-                signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            elif self._process is not None:
-                self._process.kill()
+    # ---- ending ------------------------------------------------------------------------------------------------------
+
+    async def wait(self) -> str:
+        assert self._ended is not None
+        how = await asyncio.shield(self._ended)
+        if not self._cause and time.time() >= self.deadline:
+            self._cause = f"ended with its lifetime of {self.spec.lifetime_s:.0f} s"
+        return self._cause or how
+
+    def end(self, cause: str) -> None:
+        """Kills without waiting; `wait` then says `cause`. For guards; somebody still has to call `kill`."""
+        self._cause = self._cause or cause
+        if self.tree is not None:
+            self.tree.kill()
 
     async def kill(self) -> None:
         if self._killing is None:
@@ -139,40 +123,41 @@ class Running:
         await asyncio.shield(self._killing)
 
     async def _kill(self) -> None:
-        self._signal()
         try:
-            await self._ended()
+            await self._end_processes()
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.to_thread(self._remove)
             self.on_gone()
 
-    async def _ended(self) -> None:
+    async def _end_processes(self) -> None:
         """Until the process tree is gone; bubblewrap itself is killed when it does not follow."""
-        if self._process is None:
+        if self.tree is None or self._ended is None:
             return
-        try:
-            await asyncio.wait_for(self._process.wait(), KILL_S)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
+        self.tree.kill()
+        if not (await asyncio.wait([self._ended], timeout=KILL_S))[0]:
+            self.tree.outer.kill()
+            await asyncio.wait([self._ended])
 
     def _remove(self) -> None:
-        for fd in (self._socket_fd, self._init):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-        self._socket_fd, self._init = -1, None
+        self.let_go()
         if self.group is not None:
             self.group.remove(KILL_S)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    async def leave(self) -> None:
+        """Lets go of it: it lives on, for the next life of the executor."""
+        tasks = [*self._tasks, *([self._ended] if self._ended else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.let_go()
 
-def children(pid: int) -> list[int]:
-    """The processes started by any thread of `pid`; none when it is gone."""
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
-    return found
+    def let_go(self) -> None:
+        """Closes what is open for it here."""
+        fd, self._socket_fd = self._socket_fd, -1
+        if fd >= 0:
+            os.close(fd)
+        if self.tree is not None:
+            self.tree.close()
