@@ -33,12 +33,22 @@ class Editor(Chat):
             return await self.services.inspect(self.id, code, len(code) if cursor is None else cursor, detail)
 
 
+def editing(manager) -> Editor:
+    made = Editor(manager)
+    made.services = Services(manager)
+    return made
+
+
 @pytest.fixture
 async def chat(tmp_path):
     async with managing(tmp_path) as manager:
-        made = Editor(manager)
-        made.services = Services(manager)
-        yield made
+        yield editing(manager)
+
+
+@pytest.fixture
+async def anywhere(manager):
+    """On each backend."""
+    return editing(manager)
 
 
 CODE = '''
@@ -92,10 +102,10 @@ COMPLETIONS = [
 ]
 
 
-async def test_names_attributes_keys_modules_and_magics_are_completed(chat):
-    assert (await chat.run(CODE)).outcome == "ok"
+async def test_names_attributes_keys_modules_and_magics_are_completed(anywhere):
+    assert (await anywhere.run(CODE)).outcome == "ok"
     for code, expected in COMPLETIONS:
-        assert await chat.matches(code) == expected, code
+        assert await anywhere.matches(code) == expected, code
 
 
 async def test_completion_in_the_middle_of_the_code_keeps_its_place(chat):
@@ -196,12 +206,12 @@ async def test_nothing_is_imported_or_run_to_complete(chat):
     assert (await chat.run("import sys; print('trap' in sys.modules, 'jedi' in sys.modules)")).text().startswith("False")
 
 
-async def test_while_a_cell_runs_names_are_completed_beside_it(chat):
-    await chat.run("alphabet = 1")
-    running = asyncio.create_task(chat.run("while True: pass", 60))
+async def test_while_a_cell_runs_names_are_completed_beside_it(anywhere):
+    await anywhere.run("alphabet = 1")
+    running = asyncio.create_task(anywhere.run("while True: pass", 60))
     await asyncio.sleep(1)
-    assert await chat.matches("alph") == ["alphabet"] and (await chat.inspect("alphabet")).value == "1"
-    await chat.manager.interrupt(chat.id)
+    assert await anywhere.matches("alph") == ["alphabet"] and (await anywhere.inspect("alphabet")).value == "1"
+    await anywhere.manager.interrupt(anywhere.id)
     assert (await running).closed.variables_kept
 
 

@@ -8,8 +8,10 @@ import json
 import pytest
 
 from executor import services as timing
+from executor.services import Services
 from executor.wire_services import SandboxUse
 from tests.executor.test_server import TOKEN, cell, events, serving
+from tests.support.kernels import Chat
 
 pytestmark = pytest.mark.sandbox
 
@@ -131,6 +133,23 @@ async def test_the_use_of_a_sandbox_comes_line_by_line_until_it_ends(tmp_path, m
             assert 50_000_000 < first.memory < first.memory_limit and 2 < first.pids < 256
         shares = [one.cpu for one in lines[1:-1]]
         assert None in shares or (min(shares) < max(shares) and max(shares) > 0.2 and min(shares) >= 0)
+
+
+async def test_each_backend_tells_what_a_sandbox_uses(manager, monkeypatch):
+    monkeypatch.setattr(timing, "EACH_S", 0.2)
+    chat = Chat(manager)
+    await chat.run("1")
+    running = asyncio.create_task(chat.run("import time\nend = time.time() + 3\nwhile time.time() < end: 0"))
+    told = []
+    async for one in Services(manager).use(chat.id):
+        told.append(one)
+        if running.done() and one.state != "none":
+            await manager.remove(chat.id)
+    assert told[-1].state == "none" and told[0].memory_limit > 0 and told[0].cpu_limit == 1.0
+    for counted, most in ((told[0].memory, told[0].memory_limit), (told[0].pids, told[0].pids_limit)):
+        assert counted is None or 1 < counted < most
+    shares = [one.cpu for one in told if one.cpu is not None]
+    assert not shares or max(shares) > 0.3
 
 
 async def test_listeners_are_bounded_and_leave_room_when_they_hang_up(tmp_path, monkeypatch):

@@ -30,12 +30,22 @@ class Asking(Chat):
             return await self.services.variables(self.id)
 
 
+def asking(manager) -> Asking:
+    made = Asking(manager)
+    made.services = Services(manager)
+    return made
+
+
 @pytest.fixture
 async def chat(tmp_path):
     async with managing(tmp_path) as manager:
-        made = Asking(manager)
-        made.services = Services(manager)
-        yield made
+        yield asking(manager)
+
+
+@pytest.fixture
+async def anywhere(manager):
+    """On each backend."""
+    return asking(manager)
 
 
 async def test_built_in_values_are_told_with_type_length_size_and_a_glance(chat):
@@ -62,8 +72,8 @@ async def test_built_in_values_are_told_with_type_length_size_and_a_glance(chat)
     assert (shown["datetime"], told["datetime"].size) == (("module", None, ""), None)
 
 
-async def test_arrays_tables_pictures_and_figures_are_told(chat):
-    await chat.run(
+async def test_arrays_tables_pictures_and_figures_are_told(anywhere):
+    await anywhere.run(
         "import numpy as np, pandas as pd, matplotlib.pyplot as plt\n"
         "from PIL import Image\n"
         "array, number = np.arange(12).reshape(3, 4) / 2, np.float32(1.5)\n"
@@ -75,7 +85,7 @@ async def test_arrays_tables_pictures_and_figures_are_told(chat):
         "figure, axes = plt.subplots(1, 2, figsize=(8, 4))\n"
         "plt.close(figure)"
     )
-    told = await chat.variables()
+    told = await anywhere.variables()
     shown = {name: (one.type, one.shape, one.preview) for name, one in told.items()}
     assert shown["array"] == ("ndarray", (3, 4), "float64 [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, …]")
     assert shown["number"] == ("float32", None, "1.5") and told["array"].size == 96
@@ -146,16 +156,16 @@ named = Named()
 """
 
 
-async def test_hostile_objects_are_told_by_their_type_alone_and_none_of_their_code_runs(chat):
-    ran = await chat.run(HOSTILE)
+async def test_hostile_objects_are_told_by_their_type_alone_and_none_of_their_code_runs(anywhere):
+    ran = await anywhere.run(HOSTILE)
     assert ran.outcome == "ok", ran.events
-    told = await chat.variables()
+    told = await anywhere.variables()
     assert [told[name].type for name in ("evil", "thing", "sub", "text", "rows", "frame", "array", "named")] == [
         *("Meta", "Thing", "Sub", "Text", "Rows", "DataFrame", "ndarray", "Named")
     ]
     assert all(told[name].preview == "" for name in ("evil", "thing", "sub", "text", "rows", "frame", "array", "named"))
     assert told["inside"].preview == "[<Thing>, <Sub>, <Text>, {'k': <Thing>}, (<Rows>,), <DataFrame>]"
-    assert (await chat.run("import builtins; print(builtins.len(HITS), os.path.exists('hit'))")).text() == "0 False\n"
+    assert (await anywhere.run("import builtins; print(builtins.len(HITS), os.path.exists('hit'))")).text() == "0 False\n"
 
 
 async def test_a_repr_that_would_allocate_or_delete_is_never_called(chat):
@@ -296,8 +306,7 @@ SEND = "kernel.session.send(stream, 'variables_reply', {}, parent, ident)"
 async def test_a_service_that_was_taken_over_harms_its_own_conversation_only(chat, act, expected):
     await chat.run("x = 1\n" + TAKE_OVER.replace("KIND", act))
     async with managing(chat.workspace.parent.parent / "other") as manager:
-        other = Asking(manager)
-        other.services = Services(manager)
+        other = asking(manager)
         await other.run("y = 2")
         answers = await asyncio.gather(chat.answer(8), *(other.answer() for _ in range(20)))
     assert answers[0].state is expected
@@ -316,14 +325,14 @@ async def test_while_a_cell_computes_in_python_the_answer_comes_beside_it(chat):
     assert (await running).closed.variables_kept
 
 
-async def test_while_a_cell_keeps_the_interpreter_the_answer_is_busy_and_nothing_piles_up(chat):
-    await chat.run("x = 1")
-    running = asyncio.create_task(chat.run("n = sum(range(4 * 10**8))", 60))
+async def test_while_a_cell_keeps_the_interpreter_the_answer_is_busy_and_nothing_piles_up(anywhere):
+    await anywhere.run("x = 1")
+    running = asyncio.create_task(anywhere.run("n = sum(range(4 * 10**8))", 60))
     await asyncio.sleep(0.7)
-    answers = await asyncio.gather(*(chat.answer() for _ in range(50)))
+    answers = await asyncio.gather(*(anywhere.answer() for _ in range(50)))
     assert {answer.state for answer in answers} == {Answer.BUSY}
     await running
-    assert "n" in await chat.variables()
+    assert "n" in await anywhere.variables()
 
 
 async def test_without_a_sandbox_and_while_there_is_none_yet_it_says_so_and_starts_none(chat):
