@@ -17,7 +17,8 @@ from executor.storage.syscalls import rename_noreplace
 from executor.storage.writing import replaceable
 
 ABANDONED_S = 24 * 3600.0
-REMOVE_S = 20.0  # for one tree; what is left of it is removed by a later sweep
+REMOVE_S = 5.0  # for one tree; what is left of it is removed by later sweeps
+TRASH = "trash-"
 
 
 def make_folder(path: Path, parts: Parts, make_parents: bool = False) -> bool:
@@ -51,7 +52,7 @@ def remove(path: Path, parts: Parts) -> None:
         try:
             os.unlink(parts[-1], dir_fd=parent)
         except IsADirectoryError:
-            trash = f"trash-{secrets.token_hex(8)}"
+            trash = f"{TRASH}{secrets.token_hex(8)}"
             with staging(root) as staged:
                 _move_folder(parts[-1], parent, trash, staged)
                 clear(staged, trash)
@@ -75,13 +76,14 @@ def clear(staged: int, name: str) -> None:
 
 
 def sweep(path: Path, older_than_s: float = ABANDONED_S) -> int:
-    """Remove what was on its way in a workspace and has not been touched for so long; how many there were."""
+    """Remove what was on its way in a workspace and has not been touched for so long, and what is left of removed folders;
+    how many there were."""
     count = 0
     with suppress(StorageError, OSError), workspace(path) as root, folder(root, (STAGING,), make=False) as staged:
         latest = time.time() - older_than_s
         for name in os.listdir(staged):  # noqa: PTH208 (of a descriptor, not of a path)
             with suppress(FileNotFoundError):
-                if os.stat(name, dir_fd=staged, follow_symlinks=False).st_mtime <= latest:
+                if name.startswith(TRASH) or os.stat(name, dir_fd=staged, follow_symlinks=False).st_mtime <= latest:
                     clear(staged, name)
                     count += 1
     return count

@@ -21,15 +21,17 @@ from executor.storage.errors import Full
 FRESH_S = 5.0  # a measurement is believed for so long, while others go on writing
 
 
-class _Claim(NamedTuple):
+class _Sum(NamedTuple):
+    """Bytes and names."""
+
     size: int
     names: int
 
-    def plus(self, other: _Claim) -> _Claim:
-        return _Claim(self.size + other.size, self.names + other.names)
+    def plus(self, other: _Sum) -> _Sum:
+        return _Sum(self.size + other.size, self.names + other.names)
 
-    def less(self, other: _Claim) -> _Claim:
-        return _Claim(self.size - other.size, self.names - other.names)
+    def less(self, other: _Sum) -> _Sum:
+        return _Sum(self.size - other.size, self.names - other.names)
 
 
 class Room:
@@ -39,47 +41,47 @@ class Room:
         self._limit = limit
         self._measured = measured
         self._lock = threading.Lock()
+        self._claimed = self._written = _Sum(0, 0)  # both only grow; what is claimed will be written in a moment
         self._found = Size(0, 0, False)
+        self._seen = _Sum(0, 0)  # of what was written, so much the measurement has found for certain
         self._at = float("-inf")
-        self._added = _Claim(0, 0)  # what a measurement may have missed: claimed since, or not yet written when it began
-        self._pending = _Claim(0, 0)  # claimed, and not yet written
 
     @contextmanager
     def taking(self, root: int, size: int, names: int = 0) -> Iterator[None]:
         """Within it, so many bytes and new names are written to the workspace open as `root`. Raises Full before."""
-        claim = _Claim(size, names)
-        if time.monotonic() - self._at > FRESH_S:
-            self._look(root)
-        if not self._claimed(claim):
-            self._look(root)
-            if not self._claimed(claim):
-                raise Full(self._words(), limit=self._limit, used=self._found.used)
+        claim = _Sum(size, names)
+        self._ensure(root, claim, claim)
         try:
             yield
         finally:
             with self._lock:
-                self._pending = self._pending.less(claim)
+                self._written = self._written.plus(claim)
 
     def check(self, root: int, size: int) -> None:
         """Refuse early what will not fit, without claiming anything. Raises Full."""
-        with self.taking(root, size), self._lock:
-            self._added = self._added.less(_Claim(size, 0))
+        self._ensure(root, _Sum(size, 0), _Sum(0, 0))
+
+    def _ensure(self, root: int, wanted: _Sum, claim: _Sum) -> None:
+        if time.monotonic() - self._at > FRESH_S:
+            self._look(root)
+        if not self._fits(wanted, claim):
+            self._look(root)
+            if not self._fits(wanted, claim):
+                raise Full(self._words(), limit=self._limit, used=self._found.used)
 
     def _look(self, root: int) -> None:
         """Measure. What is written meanwhile may count twice, never not at all."""
-        with self._lock:
-            before, pending = self._added, self._pending
+        seen = self._written
         found = self._measured(root)
-        with self._lock:
-            self._found, self._at = found, time.monotonic()
-            self._added = self._added.less(before).plus(pending)
+        with self._lock:  # several may look at once: the last one's findings hold, with what they surely contain
+            self._found, self._seen, self._at = found, seen, time.monotonic()
 
-    def _claimed(self, claim: _Claim) -> bool:
+    def _fits(self, wanted: _Sum, claim: _Sum) -> bool:
         with self._lock:
-            total = self._added.plus(claim).plus(_Claim(self._found.used, self._found.entries))
-            if total.size > self._limit or (claim.names and total.names > MOST_ENTRIES):
+            total = self._claimed.less(self._seen).plus(wanted).plus(_Sum(self._found.used, self._found.entries))
+            if total.size > self._limit or (wanted.names and total.names > MOST_ENTRIES):
                 return False
-            self._added, self._pending = self._added.plus(claim), self._pending.plus(claim)
+            self._claimed = self._claimed.plus(claim)
             return True
 
     def _words(self) -> str:
