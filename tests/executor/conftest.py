@@ -57,3 +57,10 @@ async def manager(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     image = request.getfixturevalue("sandbox_image") if request.param == "docker" else ""
     async with managing(tmp_path, backend=request.param, image=image) as made:
         yield made
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "docker"])
+def by(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings for `managing`: each backend in turn."""
+    image = request.getfixturevalue("sandbox_image") if request.param == "docker" else ""
+    return {"backend": request.param, "image": image}

@@ -7,12 +7,14 @@ import gc
 import os
 import signal
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
 import pytest_asyncio
 
 from executor.wire import Outcome, Started, Stream
+from tests.executor import seen
 from tests.support.kernels import Chat, managing
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
@@ -21,8 +23,8 @@ MB = 1024**2
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def manager(tmp_path_factory):
-    async with managing(tmp_path_factory.mktemp("data"), memory_mb=512) as manager:
+async def manager(by, tmp_path_factory):
+    async with managing(tmp_path_factory.mktemp("data"), memory_mb=512, **by) as manager:
         yield manager
 
 
@@ -105,20 +107,10 @@ async def test_t36_python_that_dies_again_and_again_is_started_again_and_again(c
 # ---- the end of the sandbox ------------------------------------------------------------------------------------------
 
 
-def processes(chat) -> list[psutil.Process]:
-    """The sandbox's processes as the host sees them, from bubblewrap down."""
-    return psutil.Process(chat.sandbox._process.pid).children(recursive=True)
-
-
-def gateway(chat) -> psutil.Process:
-    (one,) = [p for p in processes(chat) if any("gateway.py" in word for word in p.cmdline()) and "python" in p.name()]
-    return one
-
-
 async def test_t16_a_killed_gateway_is_told_and_replaced(chat):
     async def on(event):
         if isinstance(event, Started):
-            gateway(chat).kill()
+            os.kill(seen.gateway(chat.sandbox), signal.SIGKILL)
 
     ran = await chat.run("import time; time.sleep(60)", on=on)
     assert ran.outcome is Outcome.SANDBOX_LOST and ran.took < 5 and not ran.closed.variables_kept
@@ -129,7 +121,7 @@ async def test_t16_a_killed_gateway_is_told_and_replaced(chat):
 async def test_t16_a_gateway_that_is_stopped_is_told_and_replaced(chat):
     async def on(event):
         if isinstance(event, Started):
-            gateway(chat).send_signal(signal.SIGSTOP)
+            os.kill(seen.gateway(chat.sandbox), signal.SIGSTOP)
 
     ran = await chat.run("import time; time.sleep(60)", on=on)
     assert ran.outcome is Outcome.SANDBOX_LOST and ran.took < 6.5
@@ -137,7 +129,9 @@ async def test_t16_a_gateway_that_is_stopped_is_told_and_replaced(chat):
 
 
 async def test_t16_a_sandbox_killed_between_cells_is_replaced(chat):
-    os.kill(chat.sandbox._process.pid, signal.SIGKILL)
+    for pid in seen.processes(chat.sandbox):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     await asyncio.sleep(0.5)
     await works(chat, variables=False)
 

@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def manager(tmp_path_factory):
-    async with managing(tmp_path_factory.mktemp("data")) as manager:
+async def manager(by, tmp_path_factory):
+    async with managing(tmp_path_factory.mktemp("data"), **by) as manager:
         yield manager
 
 
@@ -69,7 +69,7 @@ RUDE = {
 
 
 @pytest.mark.parametrize("code", POLITE.values(), ids=POLITE.keys())
-async def test_stop_ends_code_and_keeps_variables(chat, code):
+async def test_t17_stop_ends_code_and_keeps_variables(chat, code):
     await chat.run("kept = 'kept'")
     stop = Stop(chat)
     ran = await chat.run(f"print('go', flush=True)\n{code}", on=stop)
@@ -79,7 +79,7 @@ async def test_stop_ends_code_and_keeps_variables(chat, code):
 
 
 @pytest.mark.parametrize("code", RUDE.values(), ids=RUDE.keys())
-async def test_stop_ends_code_that_resists_and_says_what_it_cost(chat, code):
+async def test_t17_stop_ends_code_that_resists_and_says_what_it_cost(chat, code):
     await chat.run("open('f', 'w').write('x')\nlost = 1")
     stop = Stop(chat, Stream if "go" in code else Started)
     ran = await chat.run(code, on=stop)
@@ -90,7 +90,7 @@ async def test_stop_ends_code_that_resists_and_says_what_it_cost(chat, code):
     assert after.text() == "False ['f']\n" and after.fresh
 
 
-async def test_stop_while_the_sandbox_starts_ends_the_cell_unrun(chat):
+async def test_t17_stop_while_the_sandbox_starts_ends_the_cell_unrun(chat):
     async def on(event):
         if isinstance(event, Starting):
             await chat.manager.interrupt(chat.id)
@@ -101,7 +101,7 @@ async def test_stop_while_the_sandbox_starts_ends_the_cell_unrun(chat):
     assert (await chat.run("import os\nprint(os.listdir())")).text() == "[]\n"
 
 
-async def test_stop_as_the_cell_is_handed_over_ends_it(chat):
+async def test_t17_stop_as_the_cell_is_handed_over_ends_it(chat):
     await chat.run("1")
 
     async def on(event):
@@ -112,7 +112,7 @@ async def test_stop_as_the_cell_is_handed_over_ends_it(chat):
     assert ran.outcome is Outcome.INTERRUPTED and ran.closed.variables_kept and ran.took < 4
 
 
-async def test_stop_ends_the_cells_that_wait_too(chat):
+async def test_t17_stop_ends_the_cells_that_wait_too(chat):
     await chat.run("n = 0")
     stop = Stop(chat)
     first, second = await asyncio.gather(chat.run("print('go', flush=True)\nwhile True: pass", on=stop), chat.run("n = 1"))
@@ -121,14 +121,14 @@ async def test_stop_ends_the_cells_that_wait_too(chat):
     assert (await chat.run("print(n)")).text() == "0\n"
 
 
-async def test_stop_without_a_cell_does_nothing(chat):
+async def test_t17_stop_without_a_cell_does_nothing(chat):
     await chat.manager.interrupt(chat.id)
     await chat.run("x = 1")
     await chat.manager.interrupt(chat.id)
     assert (await chat.run("print(x)")).text() == "1\n"
 
 
-async def test_stop_pressed_many_times_is_one_stop(chat):
+async def test_t17_stop_pressed_many_times_is_one_stop(chat):
     await chat.run("kept = 1")
     running = asyncio.create_task(chat.run("import time; time.sleep(60)"))
     await asyncio.sleep(0.5)
@@ -139,7 +139,7 @@ async def test_stop_pressed_many_times_is_one_stop(chat):
     assert (await chat.run("print(kept)")).text() == "1\n"
 
 
-async def test_a_cell_that_ends_as_stop_is_pressed_leaves_the_next_one_alone(chat):
+async def test_t17_a_cell_that_ends_as_stop_is_pressed_leaves_the_next_one_alone(chat):
     for pause in (0.0, 0.003, 0.006, 0.009, 0.012):
         running = asyncio.create_task(chat.run("x = 1"))
         await asyncio.sleep(pause)
@@ -148,7 +148,7 @@ async def test_a_cell_that_ends_as_stop_is_pressed_leaves_the_next_one_alone(cha
         assert (await chat.run("print('fine')")).text() == "fine\n"
 
 
-async def test_a_timeout_ends_the_cell_and_keeps_variables(chat):
+async def test_t17_a_timeout_ends_the_cell_and_keeps_variables(chat):
     await chat.run("kept = 1")
     ran = await chat.run("while True: pass", timeout_s=1)
     assert ran.outcome is Outcome.TIMED_OUT and 1 <= ran.took < 3 and ran.closed.variables_kept
@@ -156,7 +156,7 @@ async def test_a_timeout_ends_the_cell_and_keeps_variables(chat):
     assert (await chat.run("print(kept)")).text() == "1\n"
 
 
-async def test_a_timeout_of_code_that_resists_costs_the_variables(chat):
+async def test_t17_a_timeout_of_code_that_resists_costs_the_variables(chat):
     ran = await chat.run(RUDE["swallows"], timeout_s=1)
     assert ran.outcome is Outcome.TIMED_OUT and ran.took < 12 and not ran.closed.variables_kept
     assert (await chat.run("print(1)")).text() == "1\n"
