@@ -13,6 +13,7 @@ from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.cgroups import Group, Place
 from executor.sandbox.place import hands_on, here, mounts, own
 from executor.sandbox.running import Running
+from tests.executor import seen
 from tests.executor.kernel_client import run
 
 SYSTEMD = (
@@ -26,6 +27,11 @@ SPLIT = (
     "35 31 0:32 /docker/ab /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n"
     "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
 )
+
+
+@pytest.fixture(params=["bubblewrap"])
+def maker(request: pytest.FixtureRequest) -> seen.Maker:
+    return seen.maker(request)
 
 
 def test_the_own_cgroup_is_found_on_version_2() -> None:

@@ -15,9 +15,16 @@ from executor.sandbox.base import Limits, SandboxUnavailable, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.programs import default_python
 from executor.sandbox.running import Running
+from tests.executor import seen
 from tests.executor.kernel_client import connect, run
 
 pytestmark = pytest.mark.sandbox
+BOTH = pytest.mark.parametrize("maker", ["bubblewrap", "docker"], indirect=True)
+
+
+@pytest.fixture(params=["bubblewrap"])
+def maker(request: pytest.FixtureRequest) -> seen.Maker:
+    return seen.maker(request)
 
 
 def processes(mark: str) -> list[str]:
@@ -59,7 +66,8 @@ async def test_kill_leaves_nothing_but_the_workspace(backend: Bubblewrap, tmp_pa
     await sandbox.kill()
 
 
-async def test_files_last_from_one_sandbox_to_the_next(backend: Bubblewrap, tmp_path: Path) -> None:
+@BOTH
+async def test_files_last_from_one_sandbox_to_the_next(backend: seen.AnyBackend, tmp_path: Path) -> None:
     first = await backend.create(Spec("one", tmp_path / "ws", Limits()))
     await run(first, "import os; os.makedirs('a/b'); open('a/b/c', 'w').write('hello')")
     await first.kill()
@@ -67,7 +75,10 @@ async def test_files_last_from_one_sandbox_to_the_next(backend: Bubblewrap, tmp_
     assert (await run(second, "open('a/b/c', 'a').write(' again'); print(open('a/b/c').read())")).stdout == "hello again\n"
 
 
-async def test_an_id_cannot_be_taken_twice_nor_be_a_path(backend: Bubblewrap, sandbox: Running, tmp_path: Path) -> None:
+@BOTH
+async def test_an_id_cannot_be_taken_twice_nor_be_a_path(
+    backend: seen.AnyBackend, sandbox: seen.Any, tmp_path: Path
+) -> None:
     with pytest.raises(SandboxUnavailable, match="already"):
         await backend.create(Spec("one", tmp_path / "other", Limits()))
     assert (await run(sandbox, "print(1)")).stdout == "1\n"
@@ -76,7 +87,8 @@ async def test_an_id_cannot_be_taken_twice_nor_be_a_path(backend: Bubblewrap, sa
             await backend.create(Spec(id, tmp_path / "other", Limits()))
 
 
-async def test_t16_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sandbox: Running) -> None:
+@BOTH
+async def test_t16_a_gateway_killed_from_inside_ends_the_sandbox_and_is_noticed(sandbox: seen.Any) -> None:
     async with connect(sandbox) as client:
         await client.send("import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
         with pytest.raises(ConnectionError):
@@ -99,7 +111,7 @@ async def main():
     backend = Bubblewrap(Path(sys.argv[1]), Path(sys.argv[2]))
     sandbox = await backend.create(Spec("orphan", Path(sys.argv[3]), Limits()))
     groups = [str(path) for path in sandbox.group.paths.values()] if sandbox.group else []
-    print(json.dumps({"pids": [sandbox._process.pid, *sandbox.tenant_pids()], "groups": groups}), flush=True)
+    print(json.dumps({"pids": [sandbox.tree.outer.pid, *sandbox.tenant_pids()], "groups": groups}), flush=True)
     await asyncio.sleep(60)
 
 asyncio.run(main())
