@@ -1,0 +1,213 @@
+"""The Kernel over HTTP against an executor that breaks its word: every run ends with one Closed whose words are true."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from executor.wire import Closed, Outcome, Stream
+from orchestrator.adapters.kernel_http import MAX_LINE, HttpKernel
+from orchestrator.errors import BadSetting
+from orchestrator.settings import Settings
+from orchestrator.wiring import executor_token
+from tests.support.kernels import gather
+
+TOKEN = "the service token"
+OK = Closed(
+    outcome=Outcome.OK, execution_count=1, duration_s=0.1, variables_kept=True, files_kept=True, words=""
+).model_dump_json()
+
+Answer = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
+
+
+class Lying:
+    """An executor's HTTP face. `answer` writes what a run says; leases are granted unless `refuse` gives a status."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.refuse: tuple[int, dict[str, str]] | None = None
+        self.leases = 0
+        self.runs: list[dict[str, object]] = []
+        self.given_back: list[str] = []
+
+    async def lease(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        self.leases += 1
+        if self.refuse is not None:
+            status, body = self.refuse
+            return web.json_response(body, status=status)
+        return web.json_response({"fence": self.leases, "lease_expires_at": 0})
+
+    async def release(self, request: web.Request) -> web.Response:
+        self.given_back.append(request.match_info["id"])
+        return web.Response(status=204)
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        self.runs.append(await request.json())
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await self.answer(request, response)
+        return response
+
+
+@asynccontextmanager
+async def lying(answer: Answer) -> AsyncIterator[tuple[Lying, HttpKernel]]:
+    executor = Lying(answer)
+    app = web.Application()
+    app.router.add_put("/v1/conversations/{id}/lease", executor.lease)
+    app.router.add_delete("/v1/conversations/{id}/lease", executor.release)
+    app.router.add_post("/v1/run", executor.run)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        await web.SockSite(runner, listener).start()
+        kernel = HttpKernel(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN, "me")
+        try:
+            yield executor, kernel
+        finally:
+            await kernel.close()
+            await runner.cleanup()
+
+
+def lines(*pieces: str | bytes) -> Answer:
+    async def answer(_: web.Request, response: web.StreamResponse) -> None:
+        for piece in pieces:
+            await response.write(piece.encode() if isinstance(piece, str) else piece)
+            await asyncio.sleep(0.01)
+
+    return answer
+
+
+async def run(kernel: HttpKernel, conversation: str = "c"):
+    return await gather(kernel.run(conversation, "x", "1", 30))
+
+
+async def test_events_come_as_they_are_however_they_are_cut():
+    text = Stream(name="stdout", text="é" * 100).model_dump_json()
+    whole = f"{text}\n{text}\n{OK}\n".encode()
+    async with lying(lines(whole[:7], whole[7:120], whole[120:])) as (executor, kernel):
+        ran = await run(kernel)
+    assert ran.text() == "é" * 200 and ran.outcome is Outcome.OK
+    assert executor.runs[0]["fence"] == 1
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        ('{"type":"started","fresh":true}\n',),
+        ('{"type":"stream","name":"stdout","text":"x"}\n', '{"type":"str'),
+        ("no json\n",),
+        ('{"type":"closed","outcome":"won"}\n',),
+        ("[]\n",),
+        (b"\xff\xfe\n",),
+    ],
+    ids=["nothing", "hangs up", "cut", "no json", "no outcome", "no event", "no text"],
+)
+async def test_an_answer_that_breaks_off_or_makes_no_sense_is_a_lost_sandbox(pieces):
+    async with lying(lines(*pieces)) as (executor, kernel):
+        ran = await run(kernel)
+        assert ran.outcome is Outcome.SANDBOX_LOST and not ran.closed.variables_kept and ran.closed.files_kept
+        assert "connection to the executor broke" in ran.closed.words
+        assert len(executor.runs) == 1  # code is never sent twice
+        await run(kernel)
+        assert executor.leases == 2  # what it knew of the lease is asked anew
+
+
+async def test_a_line_without_an_end_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("orchestrator.adapters.kernel_http.MAX_LINE", 1000)
+    assert MAX_LINE > 2**24  # the largest event there is
+
+    async def answer(_: web.Request, response: web.StreamResponse) -> None:
+        for _ in range(100):
+            await response.write(b"x" * 1000)
+
+    async with lying(answer) as (_, kernel):
+        assert (await run(kernel)).outcome is Outcome.SANDBOX_LOST
+
+
+async def test_a_connection_that_is_reset_midway_is_told():
+    async def answer(request: web.Request, response: web.StreamResponse) -> None:
+        await response.write(b'{"type":"started","fresh":true}\n')
+        assert request.transport is not None
+        request.transport.abort()
+
+    async with lying(answer) as (_, kernel):
+        ran = await run(kernel)
+        assert ran.began and ran.outcome is Outcome.SANDBOX_LOST
+
+
+async def test_nobody_there_is_said_before_anything_ran():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    kernel = HttpKernel(f"http://127.0.0.1:{port}", TOKEN, "me")
+    ran = await run(kernel)
+    assert ran.outcome is Outcome.UNAVAILABLE and f"127.0.0.1:{port} cannot be reached" in ran.closed.words
+    health = await kernel.check()
+    assert not health.ok and "CODEACT_KERNEL_URL" in health.words
+    await kernel.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (409, {"words": "somebody has it"}, "another server"),
+        (503, {"words": "All 8 sandboxes are in use."}, "All 8 sandboxes are in use."),
+        (429, {"words": "Your share is used up."}, "Your share is used up."),
+        (500, {}, "answered 500"),
+        (401, {"detail": "The service token is missing or wrong."}, "token"),
+    ],
+)
+async def test_a_lease_that_is_refused_says_why_and_nothing_runs(status, body, said):
+    async with lying(lines(OK + "\n")) as (executor, kernel):
+        executor.refuse = status, body
+        ran = await run(kernel)
+        assert ran.outcome is Outcome.UNAVAILABLE and said in ran.closed.words and executor.runs == []
+        executor.refuse = None
+        assert (await run(kernel)).outcome is Outcome.OK
+
+
+async def test_a_run_that_waits_ends_with_words_when_the_program_ends():
+    begun = asyncio.Event()
+
+    async def answer(_: web.Request, response: web.StreamResponse) -> None:
+        await response.write(b'{"type":"started","fresh":true}\n')
+        begun.set()
+        await asyncio.sleep(60)
+
+    async with lying(answer) as (executor, kernel):
+        running = asyncio.create_task(run(kernel))
+        await begun.wait()
+        await kernel.close()
+        ran = await asyncio.wait_for(running, 5)
+        assert ran.outcome is Outcome.INTERRUPTED and "shutting down" in ran.closed.words
+        assert executor.given_back == ["c"]
+
+
+async def test_a_lease_is_taken_once_and_shared():
+    async with lying(lines(OK + "\n")) as (executor, kernel):
+        await asyncio.gather(*(run(kernel) for _ in range(10)))
+        assert executor.leases == 1 and len(executor.runs) == 10
+        await run(kernel, "another")
+        assert executor.leases == 2
+
+
+def test_the_token_comes_from_a_file_and_a_missing_one_is_named(tmp_path):
+    (tmp_path / "token").write_text("secret\n")
+    settings = Settings(_env_file=None, executor_token_file=tmp_path / "token")
+    assert executor_token(settings) == "secret" and "secret" not in repr(settings)
+    with pytest.raises(BadSetting, match="CODEACT_EXECUTOR_TOKEN_FILE"):
+        executor_token(Settings(_env_file=None, executor_token_file=tmp_path / "none"))
+
+
+async def test_t35_the_token_is_in_no_representation_of_the_settings():
+    settings = Settings(_env_file=None, executor_token="very-secret-indeed")
+    assert "very-secret" not in repr(settings) and "very-secret" not in json.dumps(settings.model_dump(mode="json"))
+    with pytest.raises(BadSetting, match="CODEACT_EXECUTOR_TOKEN"):
+        HttpKernel("http://127.0.0.1:1", "", "me")
