@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Callable
-from typing import Any
 
 import aiohttp
 
@@ -21,6 +19,7 @@ from executor.gateway import Gateway
 from executor.jupyter import Message
 from executor.lifecycle import Step
 from executor.outbox import Late, Outbox
+from executor.outgoing import Outgoing
 from executor.questions import Questions
 from executor.sandbox.base import Sandbox, SandboxUnavailable
 
@@ -39,15 +38,13 @@ class Channel:
         self.fresh = True
         self.lost = False
         self.tell: Callable[[Step], None] = lambda step: None
-        self._session_id = secrets.token_hex(8)
         self._gateway = Gateway(sandbox)
-        self._ws: aiohttp.ClientWebSocketResponse | None = None
+        self._out = Outgoing(self.give_up)
         self._reader: asyncio.Task[None] | None = None
         self._monitor: asyncio.TimerHandle | None = None
         self._cell: Cell | None = None
-        self.asking = Asking(self._request)
+        self.asking = Asking(lambda kind, content: self._out.send(kind, content, "control"))
         self._waiting: dict[tuple[str, str], asyncio.Event] = {}  # (id of a request that is no cell, channel) → heard
-        self._count = 0
         self._answering = False  # the kernel has answered since it was last started
         self._quiet = 0  # pauses that have passed without a sign; counted, for a clock would also count our own delays
         self._past: dict[str, None] = {}  # ids of the last cells, oldest first
@@ -62,8 +59,9 @@ class Channel:
 
     async def connect(self) -> None:
         """Raises SandboxUnavailable."""
-        self._ws = await self._gateway.connect(self._session_id)
-        self._reader = asyncio.create_task(self._read(self._ws))
+        ws = await self._gateway.connect(self._out.session_id)
+        self._out.connect(ws)
+        self._reader = asyncio.create_task(self._read(ws))
 
     async def close(self) -> None:
         if self._monitor is not None:
@@ -98,7 +96,7 @@ class Channel:
 
     def execute(self, code: str, outbox: Outbox, questions: Questions | None = None) -> Cell:
         """Send one cell; the one before must have ended. It may ask for input where there are `questions` to be told."""
-        id = self._new_id()
+        id = self._out.new_id()
         cell = Cell(id, outbox, lambda: self._probe(cell), questions)
         self._cell, self.fresh = cell, False
         self._past[id] = None
@@ -110,9 +108,8 @@ class Channel:
             cell.end(Ending.LOST)
             return cell
         if questions is not None:
-            questions.begin(self._reply)
-        content = jupyter.execute_content(code, allow_stdin=questions is not None)
-        self._send(jupyter.request("execute_request", content, id, self._session_id))
+            questions.begin(lambda request, content: self._out.send("input_reply", content, "stdin", request))
+        self._out.send("execute_request", jupyter.execute_content(code, allow_stdin=questions is not None), id=id)
         self._quiet = 0
         self._watch()
         return cell
@@ -120,10 +117,10 @@ class Channel:
     async def quietly(self, code: str, timeout_s: float) -> None:
         """Run code of our own before the first cell: nothing of it is shown, counted or remembered. Raises
         SandboxUnavailable when it does not end in time."""
-        id = self._new_id()
+        id = self._out.new_id()
         done = self._waiting[id, "shell"] = asyncio.Event()
         content = jupyter.execute_content(code) | {"silent": True, "store_history": False}
-        self._send(jupyter.request("execute_request", content, id, self._session_id))
+        self._out.send("execute_request", content, id=id)
         latest = asyncio.get_running_loop().time() + timeout_s
         while not done.is_set():
             if self.lost or asyncio.get_running_loop().time() > latest:
@@ -208,29 +205,13 @@ class Channel:
 
     # ---- what goes ---------------------------------------------------------------------------------------------------
 
-    def _send(self, frame: bytes) -> None:
-        if self._ws is None or self._ws.closed:
-            self.give_up()
-            return
-        _start(self._ws.send_bytes(frame))
-
     def _ask(self) -> tuple[asyncio.Event, asyncio.Event]:
         """Ask the kernel who it is; set when the reply comes on shell, and when anything of it is heard on iopub."""
-        id = self._new_id()
+        id = self._out.new_id()
         reply = self._waiting[id, "shell"] = asyncio.Event()
         heard = self._waiting[id, "iopub"] = asyncio.Event()
-        self._send(jupyter.request("kernel_info_request", {}, id, self._session_id))
+        self._out.send("kernel_info_request", {}, id=id)
         return reply, heard
-
-    def _request(self, kind: str, content: dict[str, Any]) -> str:
-        """Ask beside a cell; the request's id."""
-        id = self._new_id()
-        self._send(jupyter.request(kind, content, id, self._session_id, "control"))
-        return id
-
-    def _reply(self, request: str, content: dict[str, Any]) -> None:
-        """Answer a question of the code's."""
-        self._send(jupyter.request("input_reply", content, self._new_id(), self._session_id, "stdin", request))
 
     def _probe(self, cell: Cell) -> None:
         """Ask on shell: the answer comes only when the cell has ended."""
@@ -239,21 +220,17 @@ class Channel:
         cell.ended.add_done_callback(lambda _: asking.cancel())
         asking.add_done_callback(lambda task: None if task.cancelled() else cell.end(Ending.REPLIED))
 
-    def _new_id(self) -> str:
-        self._count += 1
-        return f"{self._session_id}-{secrets.token_hex(6)}-{self._count}"
-
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """While a cell runs: ping, and give the gateway up when nothing at all comes back."""
-        if self._cell is None or self._ws is None:
+        if self._cell is None:
             return
         if self._quiet >= SILENT_PINGS:
             self.give_up()
             return
-        if self._quiet and not self._ws.closed:
-            _start(self._ws.ping())
+        if self._quiet:
+            self._out.ping()
         self._quiet += 1
         self._monitor = asyncio.get_running_loop().call_later(PING_S, self._watch)
 
@@ -287,18 +264,3 @@ async def _any_wait(timeout_s: float, *events: asyncio.Event) -> None:
         async with asyncio.timeout(timeout_s):
             for event in events:
                 await event.wait()
-
-
-_sending: set[asyncio.Task[None]] = set()
-
-
-def _start(work: Any) -> None:
-    """Run a send to its end without waiting for it; a broken connection shows in the reader."""
-    task = asyncio.ensure_future(_quietly(work))
-    _sending.add(task)
-    task.add_done_callback(_sending.discard)
-
-
-async def _quietly(work: Any) -> None:
-    with contextlib.suppress(OSError, aiohttp.ClientError):
-        await work

@@ -27,7 +27,7 @@ INSTEAD = "Put the value in the code, or read it from a file in the workspace."
 NOBODY = f"Nobody answered in time. {INSTEAD}"
 TOO_MUCH = f"This code has asked too often or waited too long. {INSTEAD}"
 
-Send = Callable[[str, dict[str, Any]], None]
+Send = Callable[[str, dict[str, Any]], object]
 """Sends the content of a reply to the request with an id."""
 
 
