@@ -26,6 +26,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from absent import leave_out
 from deadline import end_after
 
 PR_SET_DUMPABLE = 4
@@ -99,6 +100,7 @@ def limit(settings: Settings) -> None:
 
 async def serve(settings: Settings, listener: socket.socket) -> None:
     """Starts the kernel, then answers on `listener` until killed."""
+    leave_out()
     import forwarder
     from app import make_app
     from manager import make_manager

@@ -8,7 +8,7 @@ rm -rf /etc/apt /etc/dpkg /usr/bin/apt* /usr/bin/dpkg* /usr/sbin/dpkg* /usr/bin/
     /usr/bin/perl* /usr/lib/*/perl-base /usr/share/perl5 \
     /usr/bin/pip* /usr/local/bin/pip* /usr/lib/python3/dist-packages /usr/local/lib/python3.*/site-packages \
     /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/bash-completion /usr/share/bug \
-    /root/.cache /tmp/* /var/tmp /home /media /mnt /srv
+    /root/.cache /tmp/* /run/* /var/tmp /home /media /mnt /srv
 find /usr/share/doc -type f ! -name copyright -delete
 find /usr/share/doc -type d -empty -delete
 
