@@ -23,7 +23,7 @@ from executor.lifecycle import Reason
 from executor.memory import Memory
 from executor.outbox import Outbox
 from executor.questions import Questions
-from executor.sandbox.base import Backend
+from executor.sandbox.base import Backend, Limits
 from executor.settings import MB, Settings
 from executor.slot import Slot
 from executor.stopping import RESTART_S
@@ -75,6 +75,16 @@ class Manager:
     @property
     def counts(self) -> Counts:
         return self._ledger.counts
+
+    @property
+    def limits(self) -> Limits:
+        """Of one sandbox, and of its files."""
+        return self._supply.limits
+
+    @property
+    def workspaces(self) -> Path:
+        """The directory that holds all of them."""
+        return self._workspaces
 
     @property
     def draining(self) -> bool:

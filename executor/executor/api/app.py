@@ -6,14 +6,17 @@ Every request but `GET /healthz` carries `Authorization: Bearer <service token>`
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, HTTPException
 
 from executor.api.claims import answer_failures, claim_routes
+from executor.api.files import file_routes, sweep_for_ever
 from executor.api.operations import operation_routes
 from executor.api.runs import run_routes
 from executor.api.services import service_routes
@@ -26,7 +29,9 @@ def create_app(manager: Manager, token: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         manager.begin()
+        sweeping = asyncio.create_task(sweep_for_ever(manager.workspaces))
         yield
+        sweeping.cancel()
         await manager.close()
 
     async def authorised(authorization: Annotated[str, Header()] = "") -> None:
@@ -36,6 +41,15 @@ def create_app(manager: Manager, token: str) -> FastAPI:
     app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     for routes in (run_routes, claim_routes, operation_routes, service_routes):
         app.include_router(routes(manager), dependencies=[Depends(authorised)])
+
+    def files_of(conversation: str) -> Path:
+        """Somebody who works with files is there, and needs their sandbox."""
+        slot = manager.slot_of(conversation)
+        if slot is not None:
+            slot.used = manager.clock()
+        return manager.workspace_of(conversation)
+
+    app.include_router(file_routes(files_of, manager.limits), dependencies=[Depends(authorised)])
 
     answer_failures(app)
 

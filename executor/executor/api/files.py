@@ -53,6 +53,13 @@ def file_routes(root: Callable[[str], Path], limits: Limits) -> APIRouter:
     return api
 
 
+async def sweep_for_ever(workspaces: Path) -> None:
+    """Every hour, what was on its way into any workspace and was given up a day ago."""
+    while True:
+        await asyncio.to_thread(changing.sweep_all, workspaces)
+        await asyncio.sleep(3600)
+
+
 def folder_routes(desk: Desk) -> APIRouter:
     api, disk = APIRouter(route_class=FileRoute), desk.disk
 
