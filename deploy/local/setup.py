@@ -86,7 +86,7 @@ def steps(tests: bool) -> list[Step]:
     projects = [ROOT / name / "pyproject.toml" for name in PACKAGES]
     who = (sys.version, str(ROOT))  # a moved checkout or another Python needs new environments
     prepare = ROOT / "executor/image/prepare.py"
-    sandbox_sources = [sandbox_lock, *([prepare] if prepare.exists() else [])]
+    sandbox_sources = [sandbox_lock, *(path for path in (prepare, prepare.with_name("trim.py")) if path.exists())]
     made = [
         Step("Setting up the server's Python environment", SERVER / ".setup", SERVER / "bin/codeact",
              [*who, server_lock, *projects], lambda: server_environment(server_lock)),

@@ -1,8 +1,9 @@
 """Run once by the sandbox's Python after its packages are installed: `python prepare.py`.
 
-Sandboxes see the environment read-only, so what Python and matplotlib would cache on first use is made here: compiled
-modules (without them every start compiles half a second's worth again) and the font list. `--whole` is for an image that
-is Python's alone: the standard library is compiled as well, and nothing looks whether a source has changed since.
+What no cell needs is removed (trim.py). And since sandboxes see the environment read-only, what Python and matplotlib would
+cache on first use is made here: compiled modules (without them every start compiles half a second's worth again) and the
+font list. `--whole` is for an image that is Python's alone: the standard library is compiled as well, and nothing looks
+whether a source has changed since.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 import sysconfig
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+from trim import trim
 
 FONTS = Path(sys.prefix) / "share" / "codeact" / "matplotlib"  # kernel.py copies it into every sandbox
 
@@ -34,5 +37,6 @@ def list_fonts() -> None:
 
 
 if __name__ == "__main__":
+    trim(Path(sysconfig.get_path("platlib")))
     compile_modules("--whole" in sys.argv)
     list_fonts()
