@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -23,7 +23,7 @@ from orchestrator.agent.outputs import Collector, merge
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
 from orchestrator.journal import Journal
-from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, Text, ToolCall
+from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Text, ToolCall
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellPhase
 from orchestrator.protocol.outputs import OutputOp
@@ -131,21 +131,28 @@ class Runner:
 
     async def _listen(self, effect: t.AskModel, decoder: Decoder) -> t.Signal:
         """Read the model's message to its end, or to the end of its code action; how it ended."""
-        await self._signal(t.Asked())
-        async with aclosing(self._world.model.stream(self._request(effect))) as signals:
-            async for signal in signals:
-                self._first_word()
-                match signal:
-                    case Text() | ToolCall():
-                        await self._pieces(decoder.feed(signal))
-                        if decoder.done:
-                            return self._ended(decoder, cut=False, usage=None)
-                    case Finished(reason=reason, usage=usage):
-                        await self._pieces(decoder.flush(reason))
-                        return self._ended(decoder, cut=reason == "length", usage=usage)
-                    case Failed(words=words):
-                        await self._pieces(decoder.flush(None))
-                        return t.ModelFailed(words)
+        asked = asyncio.create_task(self._signal(t.Asked()))  # told after the request has gone out
+        try:
+            async with aclosing(self._world.model.stream(self._request(effect))) as signals:
+                return await self._hear(signals, asked, decoder)
+        finally:
+            await asked
+
+    async def _hear(self, signals: AsyncIterable[ModelSignal], asked: Awaitable[None], decoder: Decoder) -> t.Signal:
+        async for signal in signals:
+            await asked
+            self._first_word()
+            match signal:
+                case Text() | ToolCall():
+                    await self._pieces(decoder.feed(signal))
+                    if decoder.done:
+                        return self._ended(decoder, cut=False, usage=None)
+                case Finished(reason=reason, usage=usage):
+                    await self._pieces(decoder.flush(reason))
+                    return self._ended(decoder, cut=reason == "length", usage=usage)
+                case Failed(words=words):
+                    await self._pieces(decoder.flush(None))
+                    return t.ModelFailed(words)
         return t.ModelFailed("The model server's answer broke off without an end. Continue to ask it again.")
 
     def _request(self, effect: t.AskModel) -> ModelRequest:
@@ -218,8 +225,8 @@ class Runner:
         match event:
             case wire.Starting(phase=words):
                 await self._signal(t.CellMoved(CellPhase.STARTING, words=words))
-            case wire.Started(fresh=fresh):
-                await self._signal(t.CellMoved(CellPhase.RUNNING, fresh=fresh))
+            case wire.Started(fresh=fresh, lost=lost):
+                await self._signal(t.CellMoved(CellPhase.RUNNING, fresh=fresh, lost=lost))
             case wire.Stream() | wire.Display() | wire.Clear() | wire.Raised():
                 self._ops += self._collector.feed(event)
                 await self._tell_outputs_soon()

@@ -39,7 +39,7 @@ class Log {
     if (opened?.type !== "cell.opened") throw new Error("no cell");
     return this.add({
       type: "cell.closed", seq: this.seq, turn: this.turn, cell: opened.cell, at: now, outcome: "ok", outputs,
-      execution_count: ++this.cells, duration_s: 0.42, variables_kept: true, files_kept: true, fresh: false, words: "", files: [], ...end,
+      execution_count: ++this.cells, duration_s: 0.42, variables_kept: true, files_kept: true, fresh: false, lost: "", words: "", files: [], ...end,
     });
   }
   cut(code: string): this {

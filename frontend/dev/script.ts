@@ -62,7 +62,7 @@ export function script(turn: string, text: string, seq: number): { events: Beat[
     printed += line;
   }
   const outputs: Output[] = [{ kind: "text", name: "stdout", text: printed, late: false }];
-  add({ type: "cell.closed", seq: seq++, turn, cell, at: now + 6, outcome: "ok", outputs, execution_count: 6, duration_s: 2.04, variables_kept: true, files_kept: true, fresh: false, words: "", files: [] });
+  add({ type: "cell.closed", seq: seq++, turn, cell, at: now + 6, outcome: "ok", outputs, execution_count: 6, duration_s: 2.04, variables_kept: true, files_kept: true, fresh: false, lost: "", words: "", files: [] });
   add({ type: "kernel.changed", state: "idle", words: "", memory_used: 190_000_000, memory_limit: 1_073_741_824 });
   add({ type: "step.opened", turn, step: 1 }, 500);
   write(ANSWER, (offset, more) => ({ type: "text.delta", turn, step: 1, offset, text: more }));

@@ -58,10 +58,11 @@ class Chat:
         self.add(ev.CellOpened, cell=self.cell, step=self.step, at=1.0)
         return self
 
-    def ran(self, *outputs, outcome=CellOutcome.OK, words="", fresh=False, files=()) -> Chat:
+    def ran(self, *outputs, outcome=CellOutcome.OK, words="", fresh=False, lost="", files=()) -> Chat:
         self.add(
             ev.CellClosed, cell=self.cell, at=1.0, outcome=outcome, outputs=list(outputs), execution_count=1,
-            duration_s=0.1, variables_kept=True, files_kept=True, fresh=fresh, words=words, files=list(files),
+            duration_s=0.1, variables_kept=True, files_kept=True, fresh=fresh, lost=lost, words=words,
+            files=list(files),
         )  # fmt: skip
         self.step += 1
         return self
@@ -157,6 +158,11 @@ def test_the_model_reads_the_same_words_as_the_user():
     assert lines[1] == "[The sandbox was started anew: variables of earlier cells are gone; files are kept.]"
     assert lines[2:4] == ["part", f"[{words}]"]
     assert lines[4].startswith("[Files: f0.csv (new), ") and lines[4].endswith(" and 2 more]")
+
+
+def test_why_variables_are_gone_takes_the_place_of_the_bare_fact():
+    chat = Chat().ask("?").code("x").ran(text("part"), fresh=True, lost="Variables are gone: you restarted Python.")
+    assert chat.contents[-1].split("\n")[1:3] == ["[Variables are gone: you restarted Python.]", "part"]
 
 
 def test_code_that_was_cut_off_is_said_not_to_have_run():

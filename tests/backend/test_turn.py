@@ -154,6 +154,12 @@ def test_a_new_kernel_is_called_fresh_only_when_variables_were_lost() -> None:
     assert facts(told)[-1].fresh
 
 
+def test_why_variables_are_gone_is_kept_with_the_cell() -> None:
+    why = "Variables of earlier cells are gone: the sandbox was idle for too long."
+    _, told = play(opened(), *code("x"), t.CellMoved(t.CellPhase.RUNNING, fresh=True, lost=why), ended())
+    assert facts(told)[-1].lost == why
+
+
 def test_a_failed_model_keeps_its_words_and_ends_the_turn() -> None:
     turn, told = play(opened(), t.Asked(), t.Wrote("Well"), t.ModelFailed("The model server is down."))
     step, closed = facts(told)

@@ -38,7 +38,7 @@ def observation(cell: CellClosed, limit: int = OUTPUT_LIMIT) -> str:
     shown = for_model(cell.outputs, limit)
     ran = cell.outcome is not CellOutcome.UNAVAILABLE
     parts = [
-        FRESH if cell.fresh else "",
+        f"[{cell.lost}]" if cell.lost else FRESH if cell.fresh else "",
         shown if shown.strip() or not ran or cell.words else NOTHING,
         f"[{cell.words}]" if cell.words else "",
         _files(cell.files),

@@ -63,6 +63,7 @@ class Running:
     phase: CellPhase = CellPhase.QUEUED
     words: str = ""
     fresh: bool = False
+    lost: str = ""
     n: int = 0
 
 
@@ -164,6 +165,7 @@ class CellMoved:
     phase: CellPhase
     words: str = ""
     fresh: bool = False
+    lost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +367,8 @@ def _end_of_cell(
     cell = ev.CellClosed(
         seq=turn.seq + 1, turn=turn.id, cell=running.cell, at=now, outcome=outcome, outputs=list(outputs),
         execution_count=closed.execution_count, duration_s=closed.duration_s, variables_kept=closed.variables_kept,
-        files_kept=closed.files_kept, fresh=running.fresh, words=closed.words, files=list(closed.files),
+        files_kept=closed.files_kept, fresh=running.fresh, lost=running.lost, words=closed.words,
+        files=list(closed.files),
     )  # fmt: skip
     if turn.stopping:
         return [cell, _turn_closed(turn, 2, now, *_stop_outcome(turn))]
@@ -464,8 +467,8 @@ def heard(turn: Turn, signal: Signal) -> Turn:
             return replace(turn, phase=replace(asking, fabricated=True))
         case (ModelEnded(tokens=tokens) | ModelStopped(tokens=tokens), Asking()):
             return replace(turn, tokens=turn.tokens + tokens)
-        case (CellMoved(fresh=True), Running() as running):
-            return replace(turn, phase=replace(running, fresh=turn.variables))
+        case (CellMoved(fresh=True, lost=lost), Running() as running):
+            return replace(turn, phase=replace(running, fresh=turn.variables, lost=lost))
         case _:
             return turn
 

@@ -128,7 +128,8 @@ class CellOpened(Value):
 
 class CellClosed(Value):
     """The cell has ended. `words` explains everything but plain success or error, and what survived, to the user and to the
-    model alike. `fresh` says that the cell began in a new kernel although earlier cells had left variables."""
+    model alike. `fresh` says that the cell began in a new kernel although earlier cells had left variables; `lost` says why
+    these are gone, where that was not said before."""
 
     type: Literal["cell.closed"] = "cell.closed"
     seq: int
@@ -142,6 +143,7 @@ class CellClosed(Value):
     variables_kept: bool
     files_kept: bool
     fresh: bool
+    lost: str = ""
     words: str
     files: list[FileChange]
 

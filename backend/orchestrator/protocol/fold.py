@@ -123,7 +123,7 @@ def _cell_closed(turn: Turn, event: ev.CellClosed) -> Turn:
     closed = _set(
         cell, state=CellState.CLOSED, phase_words="", outcome=event.outcome, outputs=event.outputs, n=-1,
         execution_count=event.execution_count, duration_s=event.duration_s, variables_kept=event.variables_kept,
-        files_kept=event.files_kept, fresh=event.fresh, words=event.words, files=event.files,
+        files_kept=event.files_kept, fresh=event.fresh, lost=event.lost, words=event.words, files=event.files,
     )  # fmt: skip
     return _go(_replace(turn, cell, closed), TurnState.WAITING)
 
@@ -290,7 +290,7 @@ def _new_cell(step: int, id: str, code: str) -> Cell:
     return Cell(
         step=step, cell=id, code=code, state=CellState.WRITING, phase_words="", finish=None, started_at=None,
         outcome=None, outputs=[], n=0, execution_count=None, duration_s=None, variables_kept=True, files_kept=True,
-        fresh=False, words="", files=[],
+        fresh=False, lost="", words="", files=[],
     )  # fmt: skip
 
 

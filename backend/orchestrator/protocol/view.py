@@ -60,6 +60,7 @@ class Cell(Value):
     variables_kept: bool
     files_kept: bool
     fresh: bool
+    lost: str
     words: str
     files: list[FileChange]
 

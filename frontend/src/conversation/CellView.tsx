@@ -53,7 +53,7 @@ const FRESH = "This ran in a new Python session: the variables of earlier cells 
 /** What happened and what survived, where it was not plain success or a plain error. */
 function Note({ cell }: { cell: Cell }) {
   if (cell.state !== "closed") return null;
-  const fresh = cell.fresh && <p className="aside">{FRESH}</p>;
+  const fresh = (cell.lost || cell.fresh) && <p className="aside">{cell.lost || FRESH}</p>;
   if (!cell.words) return fresh;
   const gentle = cell.outcome === "ok" || cell.outcome === "error" || cell.outcome === "interrupted";
   return (

@@ -15,7 +15,7 @@ const put = (n: number, printed: string): Event => ({
 });
 const cellClosed: Event = {
   type: "cell.closed", seq: 4, turn: "t", cell: "c", at: 3, outcome: "ok", outputs: [{ kind: "text", name: "stdout", text: "done", late: false }],
-  execution_count: 1, duration_s: 1, variables_kept: true, files_kept: true, fresh: false, words: "", files: [],
+  execution_count: 1, duration_s: 1, variables_kept: true, files_kept: true, fresh: false, lost: "", words: "", files: [],
 };
 const turnClosed: Event = { type: "turn.closed", seq: 5, turn: "t", at: 4, outcome: "answered", words: "" };
 const all = [opened, text(0, "one 𝒳"), text(5, " two"), code(0, "x ="), code(3, " 1"), stepClosed, cellOpened, put(0, "d"), put(1, "done"), cellClosed, turnClosed];

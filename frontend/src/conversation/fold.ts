@@ -104,7 +104,8 @@ function cellOpened(turn: Turn, { cell: id, at }: CellOpened): Turn {
 
 function cellClosed(turn: Turn, event: CellClosed): Turn {
   const { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, words, files } = event;
-  const end = { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, words, files };
+  const lost = event.lost ?? "";
+  const end = { outcome, outputs, execution_count, duration_s, variables_kept, files_kept, fresh, lost, words, files };
   return inCell(turn, event.cell, "waiting", (cell) => ({ ...cell, state: "closed", phase_words: "", n: -1, ...end }));
 }
 
@@ -229,6 +230,7 @@ function newCell(step: number, cell: string, code: string): Cell {
     variables_kept: true,
     files_kept: true,
     fresh: false,
+    lost: "",
     words: "",
     files: [],
   };

@@ -19,6 +19,7 @@ export interface components {
              * @enum {string}
              */
             kind: "cell";
+            lost: string;
             n: number;
             outcome: components["schemas"]["CellOutcome"] | null;
             outputs: (components["schemas"]["TextOutput"] | components["schemas"]["RichOutput"] | components["schemas"]["ErrorOutput"] | components["schemas"]["OmittedOutput"])[];
@@ -31,7 +32,8 @@ export interface components {
         };
         /**
          * @description The cell has ended. `words` explains everything but plain success or error, and what survived, to the user and to the
-         *     model alike. `fresh` says that the cell began in a new kernel although earlier cells had left variables.
+         *     model alike. `fresh` says that the cell began in a new kernel although earlier cells had left variables; `lost` says why
+         *     these are gone, where that was not said before.
          */
         CellClosed: {
             at: number;
@@ -41,6 +43,8 @@ export interface components {
             files: components["schemas"]["FileChange"][];
             files_kept: boolean;
             fresh: boolean;
+            /** @default  */
+            lost: string;
             outcome: components["schemas"]["CellOutcome"];
             outputs: (components["schemas"]["TextOutput"] | components["schemas"]["RichOutput"] | components["schemas"]["ErrorOutput"] | components["schemas"]["OmittedOutput"])[];
             seq: number;
