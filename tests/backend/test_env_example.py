@@ -48,7 +48,7 @@ def test_the_default_is_the_one_in_the_code(name):
     elif isinstance(default, int | float):
         assert float(shown) == default
     else:
-        assert shown == (default or "")
+        assert shown == str(default or "")
 
 
 @pytest.mark.parametrize("settings", [Settings, SandboxSettings, ServiceSettings])
