@@ -43,9 +43,10 @@ class Claims:
         slot = self._manager.slot(conversation)
         if request.want == "existing" and slot.live is None:
             raise NoSandbox("This conversation has no sandbox.")
-        lease = await self.acquire(conversation, request.owner, request.ttl_s, request.tenant, request.profile)
+        profile = Profile(request.profile or self._manager.profile)
+        lease = await self.acquire(conversation, request.owner, request.ttl_s, request.tenant, profile)
         before = slot.live
-        await self._fit(slot, request)
+        await self._fit(slot, request, profile)
         ready = slot.ready()
         if isinstance(ready, asyncio.Task):
             await asyncio.shield(ready)
@@ -99,9 +100,8 @@ class Claims:
             self._manager.counts.refusals["draining"] += 1
             raise Draining(words.DRAINING)
 
-    async def _fit(self, slot: Slot, request: ClaimRequest) -> None:
+    async def _fit(self, slot: Slot, request: ClaimRequest, profile: Profile) -> None:
         """A sandbox that is not what is wanted goes."""
-        profile = Profile(request.profile)
         slot.tenant = request.tenant
         drifted, slot.profile = slot.profile is not profile, profile
         if slot.life is not None and (drifted or request.want == "fresh"):

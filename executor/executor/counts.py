@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
+from executor.egress.account import Counters
+
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -40,3 +42,4 @@ class Counts:
     takeovers: int = 0  # leases that went to another owner
     bytes_out: int = 0  # of output handed on
     bytes_dropped: int = 0  # of output left out for size
+    egress: Counters = field(default_factory=Counters)  # requests of sandboxes that were granted a network

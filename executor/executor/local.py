@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from executor.egress.configured import make_egress
+from executor.egress.granting import Granting
 from executor.manager import Manager
 from executor.sandbox import image
 from executor.sandbox.base import Backend
@@ -12,9 +14,13 @@ from executor.settings import Settings, run_dir
 
 
 def make_manager(data_dir: Path, settings: Settings | None = None) -> Manager:
-    """A manager with the sandboxes that the settings name. Starts nothing; needs no running event loop."""
+    """A manager with the sandboxes that the settings name. Starts nothing; needs no running event loop. Raises ValueError, with words, when
+    a list of hosts cannot be read."""
     chosen = settings or Settings()
-    return Manager(make_backend(data_dir, chosen), chosen, data_dir)
+    egress = make_egress(chosen)
+    manager = Manager(Granting(make_backend(data_dir, chosen), egress, data_dir), chosen, data_dir)
+    manager.counts.egress = egress.counters
+    return manager
 
 
 def make_backend(data_dir: Path, chosen: Settings) -> Backend:

@@ -34,6 +34,7 @@ class Maker:
         self.backend = backend
         self._clock = clock
         self._settings = settings
+        self.profile = settings.profile  # of those that nobody asked anything else of
         self._ledger = ledger
         self._starts = asyncio.Semaphore(AT_ONCE)
 

@@ -22,11 +22,14 @@ BY_LABEL: tuple[tuple[str, str, str, Callable[[Counts], Mapping[str, int]]], ...
     ("cells", "Cells run, by outcome", "outcome", lambda c: c.outcomes),
     ("stops", "Cells stopped, by the rung of the ladder that it took", "rung", lambda c: c.rungs),
     ("refusals", "Requests refused, by cause", "cause", lambda c: c.refusals),
+    ("egress_requests", "Requests of sandboxes to the network, by verdict", "verdict", lambda c: c.egress.verdicts),
 )
 PLAIN: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
     ("lease_takeovers", "Leases that went to another owner", lambda c: c.takeovers),
     ("output_bytes", "Bytes of output handed on", lambda c: c.bytes_out),
     ("output_dropped_bytes", "Bytes of output left out for size", lambda c: c.bytes_dropped),
+    ("egress_sent_bytes", "Bytes that sandboxes sent to the network", lambda c: c.egress.bytes_up),
+    ("egress_received_bytes", "Bytes that sandboxes received from the network", lambda c: c.egress.bytes_down),
 )
 
 

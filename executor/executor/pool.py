@@ -18,7 +18,7 @@ from executor.ledger import Ledger
 from executor.lifecycle import Reason, State, Step
 from executor.live import Live
 from executor.maker import Maker, new_id
-from executor.sandbox.base import Profile, SandboxUnavailable
+from executor.sandbox.base import SandboxUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def importing(preimport: str) -> str:
 
 
 class Pool:
-    """`room` says whether another one may be made now. Warm sandboxes are of the profile `standard` alone."""
+    """`room` says whether another one may be made now. Warm sandboxes are of the maker's usual profile alone."""
 
     def __init__(
         self, maker: Maker, ledger: Ledger, workspaces: Path, size: int, preimport: str, room: Callable[[], bool]
@@ -142,7 +142,7 @@ class Pool:
         life = self._ledger.wish(new_id())
         life.step(Step.GRANT)
         try:
-            live = await self._maker.make(life, self._workspaces / handover.WARM / life.id, Profile.STANDARD)
+            live = await self._maker.make(life, self._workspaces / handover.WARM / life.id, self._maker.profile)
         except BaseException:
             with suppress(OSError):
                 handover.discard(self._workspaces, life.id)

@@ -63,7 +63,7 @@ class Supply:
         wish = claimant.life = self.ledger.wish(new_id(), claimant.conversation, claimant.tenant)
         try:
             self.admission.check_quota(wish)
-            live = await self._taken(claimant) if claimant.profile is Profile.STANDARD else None
+            live = await self._taken(claimant) if claimant.profile is self.maker.profile else None
             if live is not None:
                 wish.kill(Reason.RELEASED)
                 self.ledger.counts.claims["warm"].add(time.monotonic() - began)

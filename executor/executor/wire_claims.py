@@ -22,12 +22,13 @@ class Previous(Wire):
 
 class ClaimRequest(Wire):
     """A lease on a conversation's kernel, and a sandbox to go with it. `owner` names one process of the caller's, for as
-    long as that lives. `want`: `existing` never makes a sandbox, `fresh` always does, files kept."""
+    long as that lives. `want`: `existing` never makes a sandbox, `fresh` always does, files kept. `profile`: what code
+    may reach; None: what the operator has set."""
 
     owner: Owner
     ttl_s: Seconds = 60.0
     tenant: Annotated[str, Field(pattern="^[A-Za-z0-9_.@-]{0,64}$")] = ""
-    profile: Literal["standard", "net"] = "standard"
+    profile: Literal["standard", "net"] | None = None
     want: Literal["any", "existing", "fresh"] = "any"
 
 

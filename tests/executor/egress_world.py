@@ -97,7 +97,7 @@ async def door(
     """An open door at `<directory>/egress/one/proxy.sock`."""
     egress = Egress(Rules(entries(allow), entries(private)), names, Beside({"pip.conf": b"[global]\n"}), caps)
     made = await egress.open("one", directory / "egress" / "one" / "proxy.sock")
-    made.conversation = "talk"
+    made.of.conversation = "talk"
     try:
         yield egress, made
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from executor.egress import refusal
@@ -27,20 +28,12 @@ class Caps:
 class Counters:
     """Of all sandboxes together; they only grow."""
 
-    allowed: int = 0
-    refused: int = 0
-    failed: int = 0
+    verdicts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Verdict, 0)))
     bytes_up: int = 0
     bytes_down: int = 0
 
     def count(self, verdict: Verdict, up: int, down: int) -> None:
-        match verdict:
-            case Verdict.ALLOWED:
-                self.allowed += 1
-            case Verdict.REFUSED:
-                self.refused += 1
-            case Verdict.FAILED:
-                self.failed += 1
+        self.verdicts[verdict] += 1
         self.bytes_up += up
         self.bytes_down += down
 

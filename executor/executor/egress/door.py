@@ -9,8 +9,10 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import h11
 
@@ -32,13 +34,24 @@ Count = Callable[[Verdict, int, int], None]  # verdict, bytes up, bytes down
 Gone = Callable[["Door"], None]
 
 
+class Tenant(Protocol):
+    """Whoever a door is for; a sandbox is one."""
+
+    conversation: str | None
+
+
+@dataclass
+class Nobody:
+    conversation: str | None = None
+
+
 class Door:
-    """One sandbox's way out. `conversation` is for the log; None while the sandbox is warm."""
+    """One sandbox's way out. `of` names the conversation in the log: None while the sandbox is warm."""
 
     def __init__(self, sandbox_id: str, path: Path, listener: socket.socket, way: Way, count: Count, gone: Gone) -> None:
         self.sandbox_id = sandbox_id
         self.path = path
-        self.conversation: str | None = None
+        self.of: Tenant = Nobody()
         self._listener = listener
         self._way = way
         self._count = count
@@ -120,7 +133,7 @@ class Door:
     def _note(self, record: Record, seconds: float) -> None:
         self._count(record.verdict, record.up, record.down)
         facts: dict[str, object] = {
-            "conversation": self.conversation,
+            "conversation": self.of.conversation,
             "sandbox": self.sandbox_id,
             "host": record.host,
             "port": record.port,
