@@ -23,7 +23,7 @@ from executor.lifecycle import Reason
 from executor.memory import Memory
 from executor.outbox import Outbox
 from executor.questions import Questions
-from executor.sandbox.base import Backend, Limits
+from executor.sandbox.base import Backend, Limits, Profile
 from executor.settings import MB, Settings
 from executor.slot import Slot
 from executor.stopping import RESTART_S
@@ -75,6 +75,11 @@ class Manager:
     @property
     def counts(self) -> Counts:
         return self._ledger.counts
+
+    @property
+    def profile(self) -> Profile:
+        """What a conversation gets that asks for nothing."""
+        return self._settings.profile
 
     @property
     def limits(self) -> Limits:
@@ -258,7 +263,7 @@ class Manager:
             workspace, limits = self.workspace_of(conversation), self._supply.limits
             begun, obtain, remember = self._house.begun, self._supply.obtain, self._memory.remember
             slot = Slot(conversation, workspace, limits, begun, obtain, self._wall, remember)
-            slot.used = self.clock()
+            slot.used, slot.profile = self.clock(), self.profile
             self._slots[conversation] = slot
         return slot
 
