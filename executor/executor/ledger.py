@@ -60,7 +60,7 @@ class Ledger:
         self.counts.sandboxes[before] -= before in HOLDS_ROOM
         self.counts.sandboxes[now] += now in HOLDS_ROOM
         self.counts.depth = self.counts.sandboxes[State.WARM]
-        if now is State.IDLE and before in CLAIMED:
+        if now is State.IDLE and before in CLAIMED and not life.adopted:
             self._note("grant", life, warm=before is State.WARM)
         elif now is State.KILLING:
             self.counts.ends[life.reason or "unknown"] += 1

@@ -125,6 +125,7 @@ class Life:
         self.state = State.REQUESTED
         self.reason: Reason | None = None
         self.warm = False  # it was, before it was claimed
+        self.adopted = False  # an earlier life of the executor made it
         self._told = told
 
     @property
@@ -140,6 +141,7 @@ class Life:
         before, self.state = self.state, after(self.state, step)
         self.reason = self.reason or reason
         self.warm |= self.state is State.WARM
+        self.adopted |= step is Step.ADOPT
         if self.state is not before:
             self._told(self, before)
 

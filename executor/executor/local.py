@@ -13,19 +13,20 @@ from executor.sandbox.bubblewrap import Bubblewrap
 from executor.settings import Settings, run_dir
 
 
-def make_manager(data_dir: Path, settings: Settings | None = None) -> Manager:
-    """A manager with the sandboxes that the settings name. Starts nothing; needs no running event loop. Raises ValueError, with words, when
-    a list of hosts cannot be read."""
+def make_manager(data_dir: Path, settings: Settings | None = None, survive: bool = False) -> Manager:
+    """A manager with the sandboxes that the settings name. With `survive` they outlive this process, for its next life to
+    take up. Starts nothing; needs no running event loop. Raises ValueError, with words, when a list of hosts cannot be
+    read."""
     chosen = settings or Settings()
     egress = make_egress(chosen)
-    manager = Manager(Granting(make_backend(data_dir, chosen), egress, data_dir), chosen, data_dir)
+    manager = Manager(Granting(make_backend(data_dir, chosen, survive), egress, data_dir), chosen, data_dir)
     manager.counts.egress = egress.counters
     return manager
 
 
-def make_backend(data_dir: Path, chosen: Settings) -> Backend:
+def make_backend(data_dir: Path, chosen: Settings, survive: bool = False) -> Backend:
     if chosen.backend == "bubblewrap":
-        return Bubblewrap(run_dir(data_dir), chosen.python)
+        return Bubblewrap(run_dir(data_dir), chosen.python, survive, chosen.limits())
     from executor.sandbox.docker.backend import Docker
     from executor.sandbox.docker.ground import Options
     from executor.sandbox.docker.paths import Paths

@@ -208,7 +208,7 @@ class Manager:
             return
         self.drain()
         if keep:
-            await self._settle_down()
+            await self.settle_down()
         self._closing = True
         await self._house.end()
         slots = list(self._slots.values())
@@ -223,8 +223,10 @@ class Manager:
         slot.history.cause = Reason.HOST_LOST  # as the next life's first cell will see it
         await self.end(slot, words.CLOSING, Reason.RELEASED)
 
-    async def _settle_down(self) -> None:
-        """Until no cell runs: at most the grace, and the ladder."""
+    async def settle_down(self) -> None:
+        """Nothing new, and no cell that still runs when this returns: they have a grace to end by themselves, after which
+        they are stopped, variables kept where they let themselves be stopped."""
+        self.drain()
         for patience in (self._settings.drain_s, SETTLE_S):
             running = [run for runs in self._runs.values() for run in runs]
             if running:

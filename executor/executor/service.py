@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
+from types import FrameType
 
 import uvicorn
 
 from executor import logs
 from executor.api.app import create_app
 from executor.local import make_manager
+from executor.manager import SETTLE_S, Manager
 from executor.settings import ServiceSettings, Settings
 
 log = logging.getLogger(__name__)
@@ -31,12 +34,31 @@ async def serve(service: ServiceSettings, settings: Settings) -> None:
     except (ValueError, OSError) as error:
         raise CannotStart(str(error)) from error
     with _listener(service.host, service.port) as listener:
-        manager = make_manager(service.data_dir, settings)
-        app = create_app(manager, token)
-        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+        manager = make_manager(service.data_dir, settings, survive=True)
+        app = create_app(manager, token, keep=True)
+        patience = int(settings.drain_s + SETTLE_S) + 5
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=patience)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "pid": os.getpid()})
-        await uvicorn.Server(config).serve([listener])
+        await _Server(config, manager).serve([listener])
+
+
+class _Server(uvicorn.Server):
+    """Told to end, it takes nothing new, and lets cells end before their connections do."""
+
+    def __init__(self, config: uvicorn.Config, manager: Manager) -> None:
+        super().__init__(config)
+        self._manager = manager
+        self._loop = asyncio.get_running_loop()
+        self._settling: list[asyncio.Task[None]] = []
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        if not self._settling:
+            self._settling.append(asyncio.create_task(self._manager.settle_down()))
 
 
 def _listener(host: str, port: int) -> socket.socket:

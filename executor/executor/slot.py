@@ -18,6 +18,7 @@ from executor.wire import KernelState, Rung, SandboxStatus
 
 log = logging.getLogger(__name__)
 
+LEAVE_S = 15.0
 REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole sandbox is replaced
 GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
@@ -141,7 +142,12 @@ class Slot:
         return self._dropping
 
     async def leave(self) -> None:
-        """Let go of the sandbox, which goes on living. Nothing may be running in it."""
+        """Let go of the sandbox, which goes on living. Nothing may be running in it. One that is still being made gets a
+        little time to come into being."""
+        if self._making is not None:
+            await asyncio.wait([self._making], timeout=LEAVE_S)
+            if not self._making.done():
+                await self.drop(Reason.RELEASED)
         live, self._live, self.life = self._live, None, None
         if live is not None:
             await live.leave()
@@ -154,6 +160,8 @@ class Slot:
             if dropping is not None:
                 await asyncio.shield(dropping)
             await self._begun(self)
+            if self._making is not None and self._making is not asyncio.current_task():
+                return await asyncio.shield(self._making)  # there was a sandbox of this conversation, which is adopted
             return self.channel or await self._revived() or await self._created()
         except Exception:
             self._failed()

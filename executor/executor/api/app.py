@@ -23,8 +23,8 @@ from executor.api.services import service_routes
 from executor.manager import Manager
 
 
-def create_app(manager: Manager, token: str) -> FastAPI:
-    """The application; it closes the manager when it ends."""
+def create_app(manager: Manager, token: str, keep: bool = False) -> FastAPI:
+    """The application; it closes the manager when it ends, and with `keep` leaves sandboxes to the next life."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -32,7 +32,7 @@ def create_app(manager: Manager, token: str) -> FastAPI:
         sweeping = asyncio.create_task(sweep_for_ever(manager.workspaces))
         yield
         sweeping.cancel()
-        await manager.close()
+        await manager.close(keep)
 
     async def authorised(authorization: Annotated[str, Header()] = "") -> None:
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
