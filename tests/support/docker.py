@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +67,14 @@ def remove(label: str) -> None:
     """Ends and removes all containers with the label."""
     if found := containers(label):
         docker("rm", "--force", "--volumes", *found)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Builds the image before any test's clock runs: the first time takes minutes."""
+    wanted = any("sandbox_image" in getattr(item, "fixturenames", ()) or "docker" in item.nodeid for item in session.items)
+    if wanted and not session.config.option.collectonly and not engine():
+        with suppress(RuntimeError):  # the fixture tells it, to each test that needs the image
+            image()
 
 
 @pytest.fixture(scope="session")
