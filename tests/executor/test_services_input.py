@@ -6,18 +6,24 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+import pytest_asyncio
 
 from executor import questions
 from executor.jupyter import Message
 from executor.outbox import Outbox
 from executor.questions import Questions, within
 from executor.wire import Asked, Outcome, Started
-from tests.support.kernels import Chat, Ran, gather
+from tests.support.kernels import Chat, Ran, gather, managing
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-async def chat(manager):
-    return Chat(manager)
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["bubblewrap", "docker"])
+async def chat(request, tmp_path_factory):
+    """One conversation for all tests, on each backend: whatever a test did, the next one can run code."""
+    image = request.getfixturevalue("sandbox_image") if request.param == "docker" else ""
+    async with managing(tmp_path_factory.mktemp("data"), backend=request.param, image=image) as manager:
+        yield Chat(manager)
 
 
 async def ask(chat: Chat, code: str, *replies: str | None, timeout_s: float = 30) -> tuple[Ran, list[Asked]]:
