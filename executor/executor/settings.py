@@ -8,9 +8,10 @@ import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from executor.egress.rules import INDEXES, entries
 from executor.sandbox.base import Limits, Profile
 
 MB = 1024**2
@@ -62,6 +63,13 @@ class Settings(BaseSettings):
 
     # how much of one cell's output is handed on; the end of a longer text is kept too
     output_mb: Annotated[float, Field(gt=0)] = 8.0
+
+    @field_validator("egress_allow", "egress_private")
+    @classmethod
+    def _hosts(cls, text: str) -> str:
+        """Raises ValueError for what is no list of hosts."""
+        entries(",".join(word for word in text.split(",") if word.strip() != INDEXES))
+        return text
 
     @property
     def hard_lifetime_s(self) -> float:

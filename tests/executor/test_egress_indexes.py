@@ -114,14 +114,20 @@ def test_the_operators_list_may_name_the_indexes_among_others() -> None:
         allowed("https://example.com", known)
 
 
-def test_it_can_be_made_from_settings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_it_can_be_made_from_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", f"https://me:{SECRET}@a.corp/s")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://b.corp/s")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     egress = make_egress(Settings(egress_allow="indexes,x.corp:8080", egress_private="b.corp"))
     assert [str(entry) for entry in egress.rules.allowed] == ["b.corp", "x.corp:8080"]
-    assert "holds a password" in caplog.text and SECRET not in caplog.text
+    assert "holds a password" in str(egress.left_out) and SECRET not in str(egress.left_out)
+
+
+@pytest.mark.parametrize("name", ["egress_allow", "egress_private"])
+def test_a_list_that_cannot_be_read_is_a_wrong_setting(name: str) -> None:
+    with pytest.raises(ValueError, match=r"'https://x\.corp': .* write host, \*\.host or host:port"):
+        Settings(**{name: "pypi.org, https://x.corp"})
 
 
 def test_certificates_alone_are_handed_on(tmp_path: Path) -> None:

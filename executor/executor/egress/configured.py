@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from executor.egress.beside import authorities, contents
 from executor.egress.door import Egress
 from executor.egress.indexes import entries_for, indexes, pip_files, pip_settings
 from executor.egress.reach import SystemResolver
-from executor.egress.rules import Entry, Rules, entries
+from executor.egress.rules import INDEXES, Entry, Rules, entries
 from executor.settings import Settings
-
-log = logging.getLogger(__name__)
-
-INDEXES = "indexes"  # on the operator's list: those that this machine's pip uses
 
 
 def make_egress(settings: Settings) -> Egress:
@@ -22,10 +17,8 @@ def make_egress(settings: Settings) -> Egress:
     entry of the lists cannot be read."""
     pip = pip_settings(os.environ, pip_files(os.environ))
     known = indexes(pip)
-    for words in known.left_out:
-        log.warning("sandboxes cannot use one of the package indexes: %s", words)
     rules = Rules(allowed(settings.egress_allow, entries_for(known.urls)), entries(settings.egress_private))
-    return Egress(rules, SystemResolver(), contents(known, authorities(pip, os.environ)))
+    return Egress(rules, SystemResolver(), contents(known, authorities(pip, os.environ)), left_out=known.left_out)
 
 
 def allowed(text: str, of_indexes: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -148,20 +148,29 @@ class Door:
 
 
 class Egress:
-    """All doors of one executor, and what they have in common."""
+    """All doors of one executor, and what they have in common. `left_out`: package indexes that no sandbox can use, in
+    words; they are logged when the first door is opened, since without one they do not matter."""
 
-    def __init__(self, rules: Rules, resolve: Resolve, files: Beside, caps: Caps | None = None) -> None:
+    def __init__(
+        self, rules: Rules, resolve: Resolve, files: Beside, caps: Caps | None = None, left_out: tuple[str, ...] = ()
+    ) -> None:
+        self.left_out = left_out
         self.rules = rules
         self.counters = Counters()
         self._resolve = resolve
         self._files = files
         self._caps = caps or Caps()
         self._doors: dict[str, Door] = {}
+        self._opened = False
 
     async def open(self, sandbox_id: str, path: Path) -> Door:
         """A door whose socket is `path`, alone in a directory of its own that is made when missing; `Spec.egress` is to
         be this path. The same call again, in a later life of the executor, serves a sandbox that has outlived the first.
         Raises OSError."""
+        if not self._opened:
+            self._opened = True
+            for words in self.left_out:
+                log.warning("sandboxes cannot use one of the package indexes: %s", words)
         await asyncio.to_thread(beside.lay_out, path.parent, self._files)
         listener = await asyncio.to_thread(beside.listen, path)
         way = Way(self.rules, self._resolve, Account(self._caps))

@@ -60,6 +60,7 @@ class Granting:
         more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
         reached = ", ".join(hosts[:SHOWN]) or "no host"
         detail = f"profile net reaches {reached}{more}, through a proxy that logs every request"
+        detail += "".join(f"; left out: {words}" for words in self.egress.left_out)
         grants = Feature(name="network grants", state="on", detail=detail)
         return health.model_copy(update={"features": [*health.features, grants]}) if health.ok else health
 

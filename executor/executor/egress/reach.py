@@ -39,9 +39,6 @@ class SystemResolver:
         found = await loop.run_in_executor(self._threads, _resolve, name)
         return list(dict.fromkeys(found))
 
-    def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
 
 def _resolve(name: str) -> list[str]:
     return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]

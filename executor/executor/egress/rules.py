@@ -15,6 +15,7 @@ import idna
 from executor.egress import refusal
 
 HTTPS = 443
+INDEXES = "indexes"  # on the operator's list: those that this machine's pip uses
 LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 AUTHORITY = re.compile(r"(\[[^\[\]@/]*\]|[^:\[\]@/?#\\\s]+)(?::([0-9]{1,5}))?")
