@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from executor.channel import Channel
 from executor.ledger import Ledger
@@ -35,9 +36,25 @@ def adopt(sandbox: Sandbox, slot: Slot, ledger: Ledger, clock: Callable[[], floa
     slot.adopt(live, resume)
 
 
-async def resume(channel: Channel) -> Rung:
-    """Open the channel to a kernel that has lived on. The cell that it may still be running has lost its reader, and is
-    stopped: how hard that was. Raises SandboxUnavailable, TimeoutError."""
+class Resumed(NamedTuple):
+    """How hard it was to stop the cell that had lost its reader (NONE where none ran), and whether the kernel is the one
+    that held the conversation's variables."""
+
+    rung: Rung
+    same: bool
+
+
+async def resume(channel: Channel, held: bool) -> Resumed:
+    """Open the channel to a kernel that has lived on; `held`: it held variables. Raises SandboxUnavailable,
+    TimeoutError."""
+    rung = await _reached(channel)
+    if rung is Rung.RESTART:
+        return Resumed(rung, False)
+    count = (await channel.quietly("", ANSWER_S)).get("execution_count") if held else None
+    return Resumed(rung, count != 0)  # one that has run nothing has taken the place of another while nobody looked
+
+
+async def _reached(channel: Channel) -> Rung:
     async with asyncio.timeout(ANSWER_S):
         await channel.connect()
     if await _answers(channel, ANSWER_S):

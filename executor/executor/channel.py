@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 
@@ -30,6 +31,12 @@ SILENT_PINGS = 4  # pauses between pings without any sign of the gateway, after 
 INTERRUPT_S = 1.0  # for the gateway to send a signal
 
 
+class Heard(asyncio.Event):
+    """Set when an answer has come; what it was."""
+
+    message: Message | None = None
+
+
 class Channel:
     """One kernel. `fresh`: its namespace is empty. `lost`: gone for good, this object is of no more use. `tell`, set by
     the owner, hears of DIED (the kernel's process ended and is being replaced) and of GONE, once."""
@@ -44,7 +51,7 @@ class Channel:
         self._monitor: asyncio.TimerHandle | None = None
         self._cell: Cell | None = None
         self.asking = Asking(lambda kind, content: self._out.send(kind, content, "control"))
-        self._waiting: dict[tuple[str, str], asyncio.Event] = {}  # (id of a request that is no cell, channel) → heard
+        self._waiting: dict[tuple[str, str], Heard] = {}  # (id of a request that is no cell, channel) → heard
         self._answering = False  # the kernel has answered since it was last started
         self._quiet = 0  # pauses that have passed without a sign; counted, for a clock would also count our own delays
         self._past: dict[str, None] = {}  # ids of the last cells, oldest first
@@ -114,11 +121,11 @@ class Channel:
         self._watch()
         return cell
 
-    async def quietly(self, code: str, timeout_s: float) -> None:
-        """Run code of our own before the first cell: nothing of it is shown, counted or remembered. Raises
-        SandboxUnavailable when it does not end in time."""
+    async def quietly(self, code: str, timeout_s: float) -> dict[str, Any]:
+        """Run code of our own while no cell runs: nothing of it is shown, counted or remembered. What the kernel replied.
+        Raises SandboxUnavailable when it does not end in time."""
         id = self._out.new_id()
-        done = self._waiting[id, "shell"] = asyncio.Event()
+        done = self._waiting[id, "shell"] = Heard()
         content = jupyter.execute_content(code) | {"silent": True, "store_history": False}
         self._out.send("execute_request", content, id=id)
         latest = asyncio.get_running_loop().time() + timeout_s
@@ -127,6 +134,7 @@ class Channel:
                 self._waiting.pop((id, "shell"), None)
                 raise SandboxUnavailable("The sandbox's Python did not get ready.")
             await _any_wait(1.0, done)
+        return done.message.content if done.message is not None else {}
 
     async def responds(self, timeout_s: float) -> bool:
         """Whether the kernel answers now. A kernel that runs a cell does not."""
@@ -177,6 +185,7 @@ class Channel:
         elif message.kind == "status" and message.channel == "iopub" and not message.parent:
             self._on_notice(message.content.get("execution_state"))
         elif (answered := self._waiting.pop((message.parent, message.channel), None)) is not None:
+            answered.message = message
             answered.set()
         elif message.channel == "iopub" and message.parent in self._past:
             self._on_late(message)
@@ -208,8 +217,8 @@ class Channel:
     def _ask(self) -> tuple[asyncio.Event, asyncio.Event]:
         """Ask the kernel who it is; set when the reply comes on shell, and when anything of it is heard on iopub."""
         id = self._out.new_id()
-        reply = self._waiting[id, "shell"] = asyncio.Event()
-        heard = self._waiting[id, "iopub"] = asyncio.Event()
+        reply = self._waiting[id, "shell"] = Heard()
+        heard = self._waiting[id, "iopub"] = Heard()
         self._out.send("kernel_info_request", {}, id=id)
         return reply, heard
 

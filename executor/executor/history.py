@@ -19,13 +19,14 @@ class History:
         self.cause = ""  # why the kernel is about to be replaced
         self.holds_variables = False  # a cell has run in this kernel
         self.recalled = False
+        self.expected = True  # the kernel of an earlier life of the executor holds variables, for all that is known
         self._wall = wall
         self._changed = changed
 
-    def recall(self, generation: int, previous: Previous | None, told: bool) -> None:
+    def recall(self, generation: int, previous: Previous | None, told: bool, held: bool) -> None:
         """What an earlier life of the executor, or of the slot, knew."""
         if not self.recalled:
-            self.recalled = True
+            self.recalled, self.expected = True, held
             self.generation += generation
             self.previous = self.previous or previous
             if not told:

@@ -61,13 +61,13 @@ class Memory:
         """Raises StoreUnavailable."""
         if slot.history.recalled:
             return
-        query = "select generation, reason, at, told from kernels where conversation = ?"
+        query = "select generation, reason, at, told, holds from kernels where conversation = ?"
 
         def read(connection: sqlite3.Connection) -> tuple[Any, ...]:
-            return connection.execute(query, (slot.conversation,)).fetchone() or (0, "", 0.0, 1)
+            return connection.execute(query, (slot.conversation,)).fetchone() or (0, "", 0.0, 1, 1)
 
-        generation, reason, at, told = await self._store.do(read)
-        slot.history.recall(generation, Previous(reason=reason, at=at) if reason else None, bool(told))
+        generation, reason, at, told, holds = await self._store.do(read)
+        slot.history.recall(generation, Previous(reason=reason, at=at) if reason else None, bool(told), bool(holds))
 
     def forget(self, conversation: str) -> None:
         delete = "delete from kernels where conversation = ?"

@@ -23,6 +23,7 @@ REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole 
 GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
 Listener = Callable[[str], None]
+Resume = Callable[[Channel, bool], Awaitable[tuple[Rung, bool]]]
 
 
 class Slot:
@@ -92,7 +93,7 @@ class Slot:
             self._announce(self._phase)
         return self._making
 
-    def adopt(self, live: Live, resume: Callable[[Channel], Awaitable[Rung]]) -> None:
+    def adopt(self, live: Live, resume: Resume) -> None:
         """A sandbox that an earlier life of the executor made for this conversation. `resume` opens the channel to it; for
         as long as that takes, it is being made."""
         self.life = live.life
@@ -167,12 +168,13 @@ class Slot:
             self._failed()
             raise
 
-    async def _adopted(self, live: Live, resume: Callable[[Channel], Awaitable[Rung]]) -> Channel:
+    async def _adopted(self, live: Live, resume: Resume) -> Channel:
         self._announce("reconnecting to the sandbox")
         try:
             await self._begun(self)
-            self.history.holds_variables = True
-            rung = await resume(live.channel)
+            held = self.history.expected
+            self.history.holds_variables = held
+            rung, same = await resume(live.channel, held)
             await self._look()
         except (SandboxUnavailable, TimeoutError):
             await live.end(Reason.GATEWAY_DIED)
@@ -182,11 +184,10 @@ class Slot:
             await live.end(Reason.RELEASED)
             raise
         self.note = words.resumed(rung)
-        if rung is Rung.RESTART:
-            self.history.lose(NOT_STOPPED)
-        else:
-            live.channel.fresh = False
-        self._take(live, same=rung is not Rung.RESTART)
+        if not same:
+            self.history.lose(NOT_STOPPED if rung is Rung.RESTART else "kernel_died")
+        live.channel.fresh = not (held and same)
+        self._take(live, same)
         return live.channel
 
     async def _made_anew(self) -> Channel:

@@ -16,7 +16,7 @@ from executor.adoption import ORPHAN_S, Reconciliation
 from executor.local import make_manager
 from executor.manager import Manager
 from executor.settings import Settings
-from executor.wire import Outcome
+from executor.wire import KernelState, Outcome
 from tests.executor.calling import Caller
 from tests.support.executor_service import Executor, remove_all
 from tests.support.kernels import Chat
@@ -95,6 +95,30 @@ async def test_a_sandbox_that_did_not_survive_is_told_with_the_reason(tmp_path):
         assert ran.text() == "False\n" and ran.fresh and "the machine or the executor was restarted" in ran.started.lost
         assert manager.slot_of("c").history.generation == 2
         assert "lost" in [entry.action for entry in await manager.audit.after(0)]
+
+
+async def test_a_kernel_that_died_while_nobody_looked_is_told(tmp_path):
+    async with life(tmp_path) as manager:
+        chat = Chat(manager, "c")
+        await chat.run("import os, subprocess\nx = 1\npid = os.getpid()")
+        await chat.run("subprocess.Popen(['sh', '-c', f'sleep 2; kill -9 {pid}'], start_new_session=True)")
+    await asyncio.sleep(4)
+    async with life(tmp_path, keep=False) as manager:
+        ran = await Chat(manager, "c").run("print('x' in globals())")
+        assert ran.text() == "False\n" and ran.fresh and "Python crashed" in ran.started.lost
+        assert manager.slot_of("c").history.generation == 2 and manager.counts.starts["adopted"] == 1
+
+
+async def test_a_sandbox_that_was_never_used_is_still_fresh(tmp_path):
+    async with life(tmp_path) as manager:
+        await manager.prepare("c")
+        async with asyncio.timeout(60):
+            while (await manager.status("c")).state is not KernelState.IDLE:
+                await asyncio.sleep(0.05)
+    async with life(tmp_path, keep=False) as manager:
+        ran = await Chat(manager, "c").run("1")
+        assert ran.fresh and ran.started.lost == "" and ran.closed.execution_count == 1
+        assert manager.counts.starts["adopted"] == 1
 
 
 async def test_in_one_process_the_next_life_is_told_as_well(tmp_path):
