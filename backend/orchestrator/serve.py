@@ -24,6 +24,7 @@ from fastapi import FastAPI
 
 from orchestrator.errors import CodeActError
 from orchestrator.ground import Refused, bind, bind_words, check_disk, check_ui, claim, memory_words
+from orchestrator.live.gathering import GatheringSocket
 from orchestrator.main import create_app
 from orchestrator.settings import Settings
 
@@ -158,7 +159,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app: FastAPI, settings: Settings, tell: Tell) -> None:
         config = uvicorn.Config(
-            app, loop="none", ws="websockets-sansio", ws_per_message_deflate=False,
+            app, loop="none", ws=GatheringSocket, ws_per_message_deflate=False,
             ws_max_size=WS_MAX_BYTES, access_log=False, log_config=None, server_header=False, lifespan="off",
             timeout_graceful_shutdown=GRACEFUL_S,
         )  # fmt: skip

@@ -80,6 +80,6 @@ async def _tell_list(socket: WebSocket, parts: Parts) -> None:
             try:
                 async for batch in parts.bus.follow(LIST_CHANNEL, cursor):
                     for entry in batch:
-                        await send_text(socket, entry.data)
+                        await send_text(socket, entry.data, may_wait=True)
             except TooOld:
                 continue  # the list is loaded with every page; only the newest lines matter here

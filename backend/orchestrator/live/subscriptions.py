@@ -8,6 +8,7 @@ import contextlib
 from fastapi import WebSocket, WebSocketDisconnect
 
 from orchestrator.journal import channel, encode
+from orchestrator.live.gathering import MAY_WAIT
 from orchestrator.ports import Bus, TooOld
 from orchestrator.protocol.frames import Reset, Subscribed
 
@@ -15,9 +16,20 @@ MAX_SUBSCRIPTIONS = 32
 """Per connection; the oldest is dropped. A page shows one conversation."""
 
 
-async def send_text(socket: WebSocket, frame: bytes) -> None:
-    """One frame down. Waits while the socket's buffer is full."""
-    await socket.send({"type": "websocket.send", "text": frame.decode()})
+PATIENT = frozenset(
+    {b"turn.opened", b"step.opened", b"step.closed", b"cell.opened", b"cell.progress", b"cell.closed", b"kernel.changed"}
+)
+"""Events that say what the page shows already, or soon will: text, code, outputs and a turn's end do not wait for them."""
+
+
+async def send_text(socket: WebSocket, frame: bytes, may_wait: bool = False) -> None:
+    """One frame down. Waits while the socket's buffer is full. `may_wait`: it may go with the next, see gathering.py."""
+    await socket.send({"type": "websocket.send", "text": frame.decode(), MAY_WAIT: may_wait})
+
+
+def _may_wait(event: bytes) -> bool:
+    """`event` begins with its type, as our own encoder writes it."""
+    return event[9 : event.find(b'"', 9)] in PATIENT
 
 
 class Subscriptions:
@@ -56,6 +68,6 @@ class Subscriptions:
                         first = False
                     for entry in batch:
                         frame = opening + entry.cursor.encode() + b'","event":' + entry.data + b"}"
-                        await send_text(self._socket, frame)
+                        await send_text(self._socket, frame, _may_wait(entry.data))
             except TooOld:
                 await send_text(self._socket, encode(Reset(conversation=conversation)))
