@@ -148,6 +148,7 @@ class Runner:
                     if decoder.done:
                         return self._ended(decoder, cut=False, usage=None)
                 case Finished(reason=reason, usage=usage):
+                    await asyncio.sleep(0)  # the last words leave before anything is made of their end
                     await self._pieces(decoder.flush(reason))
                     return self._ended(decoder, cut=reason == "length", usage=usage)
                 case Failed(words=words):

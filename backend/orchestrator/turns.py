@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 KEPT_CONVERSATIONS = 64
 CHECKPOINT_S = 0.5
 """How much streamed text a killed server may lose; the promise is one second. One write for all open turns."""
+BESIDE_S = 0.005
+"""What need not stand in the first word's way begins that long after it, when it is out of the house."""
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits between tries to close a turn whose runner failed; the last one repeats."""
 
@@ -202,6 +204,7 @@ class Turns:
         task.add_done_callback(self._beside.discard)
 
     async def _begin(self, conversation: str, journal: Journal) -> None:
+        await asyncio.sleep(BESIDE_S)
         await journal.settled()
         await self._world.kernel.prepare(conversation)
         await self._tell_summary(conversation)
