@@ -15,8 +15,10 @@ MARKS = {"on": "on", "off": "OFF", "unavailable": "unavailable"}
 async def examine(service: ServiceSettings, settings: Settings) -> Health:
     """What the backend that is set says of this machine. Uses a data directory of its own, so that it can be
     asked while the service runs."""
-    with tempfile.TemporaryDirectory(prefix="codeact-doctor-") as directory:
-        manager = make_manager(Path(directory), settings)
+    host = settings.host_data_dir  # the machine of the engine sees what lies in the data directory, and nothing else
+    with tempfile.TemporaryDirectory(prefix="codeact-doctor-", dir=service.data_dir if host else None) as directory:
+        there = host / Path(directory).name if host else None
+        manager = make_manager(Path(directory), settings.model_copy(update={"host_data_dir": there}))
         try:
             return await manager.check()
         finally:

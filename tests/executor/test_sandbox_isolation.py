@@ -4,9 +4,11 @@ checklist the executor was built against."""
 import ast
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import aiohttp
@@ -98,6 +100,37 @@ async def test_t7_a_workspace_that_is_a_link_is_refused(backend: seen.AnyBackend
     (tmp_path / "link").symlink_to("/etc")
     with pytest.raises(SandboxUnavailable, match="cannot be opened"):
         await backend.create(Spec("linked", tmp_path / "link", Limits()))
+
+
+def listening() -> set[int]:
+    """TCP ports that somebody on this machine listens at: databases, services, whatever there is."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {int(fields[1].rpartition(":")[2], 16) for fields in lines if fields[3] == "0A"}
+
+
+async def test_t8_no_address_of_the_host_answers(sandbox: seen.Any) -> None:
+    """Every port that is open here, at every address that this machine has."""
+    with socket.create_server(("127.0.0.1", 0)):
+        ports = sorted(listening())[:40]
+        answered = await asyncio.to_thread(addresses)
+        code = f"""
+import socket
+for host in {answered}:
+    for port in {ports}:
+        s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        s.settimeout(0.2)
+        try: s.connect((host, port)); print("reached", host, port)
+        except OSError: pass
+"""
+        assert ports and "127.0.0.1" in answered
+        assert (await run(sandbox, code)).stdout == ""
+
+
+def addresses() -> list[str]:
+    """This machine's own, of both kinds, link-local ones and what a bridge of containers would have included."""
+    told = subprocess.run(["ip", "-json", "addr"], capture_output=True, text=True, check=False)
+    found = [info["local"] for link in json.loads(told.stdout or "[]") for info in link.get("addr_info", ())]
+    return sorted({"127.0.0.1", "::1", "172.17.0.1", "fe80::1", *found})
 
 
 async def test_t9_there_is_no_network(sandbox: seen.Any) -> None:

@@ -93,12 +93,14 @@ class Docker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         staying = {sandbox for sandbox in self.running.values() if keep and sandbox.conversation is not None}
         leaving = set(self.running.values()) - staying
-        await asyncio.gather(*(sandbox.kill() for sandbox in leaving), *(sandbox.leave() for sandbox in staying))
+        await asyncio.gather(*(sandbox.kill() for sandbox in leaving))
+        await asyncio.gather(*(sandbox.leave() for sandbox in self.running.values()))
         if self._engine is not None:
             await self._engine.close()
         if self._lock >= 0:
             os.close(self._lock)
-        self._engine, self._preparing, self._lock = None, None, -1
+        self.running.clear()
+        self._engine, self._preparing, self._lock, self._listening = None, None, -1, False
 
     # ---- for this package --------------------------------------------------------------------------------------------
 
@@ -113,6 +115,7 @@ class Docker:
         token = identity.token(self._key, spec.id, spec.generation)
         sandbox = Container(plant.engine, spec, self.run_dir / spec.id, plant.name(spec.id), token, uid, uid + plant.shift)
         if note is not None:
+            self._users.take(uid)
             sandbox.conversation, sandbox.deadline = note.conversation, note.deadline
         self.running[spec.id] = sandbox
         sandbox.on_gone = lambda: self._forget(sandbox)

@@ -189,10 +189,11 @@ class Container:
             os.close(fd)
 
     async def leave(self) -> None:
-        """Lets go of it: it lives on, for the next life of the executor."""
-        for task in [*self._tasks, *([self._ended] if self._ended else [])]:
+        """Lets go of it as it is: what lives, or could not be removed yet, is for the next life of the executor."""
+        tasks = [task for task in (*self._tasks, self._ended, self._killing) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._close()
 
 

@@ -24,6 +24,10 @@ from executor.sandbox.notes import new_record
 
 START_S = 60.0
 LOOK_S = 0.02
+NOT_SEEN = (
+    " The engine's machine does not have this directory: where the executor runs in a container, "
+    "CODEACT_SANDBOX_HOST_DATA_DIR must say what the machine calls the data directory."
+)
 
 Json = dict[str, Any]
 
@@ -72,7 +76,8 @@ async def whole(work: Coroutine[Any, Any, None]) -> None:
 def refused(plant: Plant, error: Exception) -> SandboxUnavailable:
     if isinstance(error, EngineError) and error.unreachable:
         return plant.engine.unavailable(error)
-    return SandboxUnavailable(f"The sandbox's container could not be made: {error}.")
+    hint = NOT_SEEN if "bind source path does not exist" in str(error) else ""
+    return SandboxUnavailable(f"The sandbox's container could not be made: {error}.{hint}")
 
 
 def lay_out(plant: Plant, sandbox: Container) -> None:
