@@ -7,10 +7,11 @@
 #   test-engine.sh --no-install   installs nothing
 #
 # Where no registry can be reached, the base image is put together from Debian's own packages, under the same name: good
-# enough for tests, not the same bytes. It trusts the certificate authorities that this machine trusts.
+# enough for tests, not the same bytes. It trusts the certificate authorities that this machine trusts. (BASE_IMAGE=… asks
+# for another name.)
 set -euo pipefail
 
-BASE=python:3.11-slim-bookworm
+BASE=${BASE_IMAGE:-python:3.11-slim-bookworm}
 LOG=/var/log/codeact-dockerd.log
 PULL_S=60
 INSTALL=yes
