@@ -63,9 +63,10 @@ def test_t7_no_link_is_followed_wherever_it_points(root):
     (root / "dir").symlink_to(root.parent / "outside")
     (root / "up").symlink_to("..")
     (root / "inner").symlink_to("d/e/f")
+    (root / "folder").symlink_to("d")
     (root / "loop").symlink_to("loop")
     (root / "d" / "root").symlink_to("/")
-    for path in ("file", "dir/secret", "up/outside/secret", "inner", "loop", "loop/x", "d/root/etc/passwd"):
+    for path in ("file", "dir/secret", "up/outside/secret", "inner", "folder/e/f", "loop", "loop/x", "d/root/etc/passwd"):
         assert refused(root, path) is NotADirectory, path
     for path in ("dir", "up", "d/root"):
         with pytest.raises(NotADirectory):

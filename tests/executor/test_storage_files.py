@@ -500,6 +500,17 @@ def test_t7_a_tree_of_any_depth_and_mode_is_removed_and_what_it_points_to_is_not
     assert stat.S_IMODE(outside.stat().st_mode) == 0o750 and (outside / "kept").read_text() == "x"
 
 
+def test_t7_no_mode_is_changed_through_a_link(root):
+    outside = root.parent / "outside"
+    outside.mkdir(mode=0o755)
+    (root / "link").symlink_to(outside)
+    fd = os.open(root, os.O_RDONLY)
+    with pytest.raises(NotADirectoryError):
+        files.open_up(fd, "link")
+    os.close(fd)
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+
 def test_what_was_given_up_is_swept_after_a_day(root, writer):
     old, new = writer.begin(root), writer.begin(root)
     for part in (old, new):

@@ -156,7 +156,7 @@ def bomb(inflated: int, packed: int) -> bool:
 
 
 def too_many() -> BadArchive:
-    return BadArchive(f"A zip file may have at most {MOST_ENTRIES} entries here. Split it.")
+    return BadArchive(f"A zip file may have at most {MOST_ENTRIES} entries here, without long remarks. Split it.")
 
 
 def _write(fd: int, data: bytes) -> None:
