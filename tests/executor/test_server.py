@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import TypeAdapter
 
 from executor.api.app import create_app
+from executor.service import _listener
 from executor.wire import KernelEvent, Outcome
 from tests.support.kernels import managing
 
@@ -105,3 +106,10 @@ async def test_a_malformed_request_is_refused(tmp_path, wrong):
             assert answer.status == 422
         async with http.delete("/v1/conversations/a%2Fb") as answer:
             assert answer.status in (404, 422)
+
+
+def test_an_answer_is_not_held_back_until_the_last_packet_is_confirmed():
+    with _listener("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
