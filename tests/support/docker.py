@@ -1,7 +1,7 @@
 """Docker for tests: whether an engine answers, the sandbox image, and clearing away what tests made.
 
-`sandbox_image` starts an engine that is installed, where this is root and none answers; it installs nothing. Where there is
-none, what needs it is skipped and says why.
+Before the first test, where some need it: an engine that is installed is started, if none answers and this is root, and the
+image is built. Nothing is installed. Where there is no engine, what needs it is skipped and says why.
 """
 
 from __future__ import annotations
