@@ -69,12 +69,25 @@ def _join(source: Path, workspace: Path) -> None:
         source.rename(workspace)
         return
     try:
-        for name in os.listdir(out):  # noqa: PTH208 (of a descriptor, not of a path)
-            _move(name, out, into)
+        while not _moved(source, workspace, out, into):
+            pass
     finally:
         os.close(out)
         os.close(into)
-    source.rename(workspace)
+
+
+def _moved(source: Path, workspace: Path, out: int, into: int) -> bool:
+    """False when a file was uploaded between the last move and the change of names: then there is more to move."""
+    names = os.listdir(out)
+    for name in names:
+        _move(name, out, into)
+    try:
+        source.rename(workspace)
+    except OSError as error:
+        if names and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
 
 
 def _move(name: str, out: int, into: int) -> None:

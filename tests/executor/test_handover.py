@@ -84,6 +84,24 @@ def test_what_the_conversation_has_wins(tmp_path):
     assert seen(hand_over(tmp_path, "box", "chat")) == before
 
 
+def test_a_file_that_is_uploaded_meanwhile_arrives_too(tmp_path, monkeypatch):
+    warm(tmp_path)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "first").write_text("first")
+    move, late = handover._move, ["third", "second"]
+
+    def moving(name: str, out: int, into: int) -> None:
+        move(name, out, into)
+        if late:
+            upload = late.pop()
+            (tmp_path / "c" / upload).write_text(upload)
+
+    monkeypatch.setattr(handover, "_move", moving)
+    workspace = hand_over(tmp_path, "box", "c")
+    assert {path.name: path.read_text() for path in workspace.iterdir()} == {n: n for n in ("first", "second", "third")}
+    assert not any((tmp_path / WARM).iterdir())
+
+
 def test_a_locked_directory_keeps_its_mode(tmp_path):
     warm(tmp_path)
     (tmp_path / "chat" / "locked").mkdir(parents=True)
