@@ -3,6 +3,6 @@
 A sandbox never gets an interface but lo. Its programs ask 127.0.0.1:3128 (`HTTP_PROXY`), which `image/forwarder.py` carries
 to a Unix socket that this package listens on: a door of that sandbox's own. Per request: `rules` looks at the name,
 `addresses` at what it leads to, `reach` connects to exactly that, `carry` moves the bytes, and `door` writes one line to
-the log. A tunnel (https) is not looked into: what goes through it to a host on the list, and to whom that host would pass
-it on, is not known here.
+the log. A tunnel (https) is looked into no further than the name that its TLS asks for (`hello`): what goes through it to
+that host, and to whom the host would pass it on, is not known here.
 """

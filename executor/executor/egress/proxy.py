@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import h11
 
 from executor.egress.account import Account
-from executor.egress.carry import Exchange, Meter, Side, next_event, tunnel
+from executor.egress.carry import Meter, Side
+from executor.egress.exchange import Exchange, next_event
 from executor.egress.reach import Reached, Resolve, connect, look_up
 from executor.egress.refusal import Refusal, Verdict, malformed
 from executor.egress.rules import Rules
+from executor.egress.tunnel import tunnel
 from executor.egress.wanted import Wanted, wanted
 
 CONNECTED = b"HTTP/1.1 200 Connected\r\n\r\n"
@@ -95,7 +97,7 @@ async def _pass_on(
             else:
                 http.send(h11.Response(status_code=200, headers=[]))
                 sandbox.writer.write(CONNECTED)
-                await tunnel(http.trailing_data[0], sandbox, host, meter)
+                await tunnel(http.trailing_data[0], asked, sandbox, host, meter)
         finally:
             record.up, record.down = meter.up, meter.down
 

@@ -55,6 +55,14 @@ def never(host: str) -> Refusal:
     return Refusal("address", f"{host} leads to an address that no sandbox may reach.")
 
 
+def no_tls(host: str) -> Refusal:
+    return Refusal("no_tls", f"What goes to {host} on the port of https has to be https.")
+
+
+def other_name(host: str) -> Refusal:
+    return Refusal("other_name", f"The tunnel to {host} was used to ask for another host.")
+
+
 def unreachable(host: str, cause: str) -> Refusal:
     return Refusal("unreachable", f"{host} may be reached, but {cause}.", 502, Verdict.FAILED)
 
