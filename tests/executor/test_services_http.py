@@ -15,6 +15,7 @@ from tests.support.kernels import Chat
 
 pytestmark = pytest.mark.sandbox
 
+
 HERE = "/v1/conversations/c"
 ROUTES = [
     ("GET", "/variables", None),
@@ -23,6 +24,13 @@ ROUTES = [
     ("POST", "/cells/x/input", {"ask": "a", "text": "t"}),
     ("GET", "/usage", None),
 ]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """A busy machine is no failure."""
+    monkeypatch.setattr(timing, "EDITOR_S", 20.0)
+    monkeypatch.setattr(timing, "VARIABLES_S", 20.0)
 
 
 async def run(http, code: str) -> list:
