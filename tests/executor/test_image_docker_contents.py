@@ -86,6 +86,19 @@ def test_t30_what_makes_the_start_dear_cannot_be_imported(inside) -> None:
     assert inside(looked) == "[]\n"
 
 
+def test_t30_the_gateway_imports_nothing_it_does_not_need(inside) -> None:
+    code = """
+import sys
+sys.path.insert(0, "/opt/sandbox")
+from absent import leave_out
+leave_out()
+import app, forwarder, manager
+heavy = {"jsonschema", "yaml", "arrow", "nbformat", "nbconvert", "IPython", "numpy", "jupyter_server.serverapp"}
+print(sorted(heavy & set(sys.modules)), len(sys.modules) < 520)
+"""
+    assert inside(code) == "[] True\n"
+
+
 # ---- what is there ---------------------------------------------------------------------------------------------------
 
 WORKS = """

@@ -8,7 +8,9 @@ Every condition is `MASKED_EQ`, at most one for each argument: runtimes take two
 alternatives (moby#52501), and `GE` and its like compare 64 bits where the kernel looks at 32. So a range becomes the
 aligned blocks it consists of, as a range of addresses becomes networks.
 
-Where the two differ: a foreign ABI kills the process there and the thread here, since the format cannot say which.
+Where the two differ: a foreign ABI kills the process there and the thread here, since the format cannot say which; and
+engines that do not read `defaultErrnoRet` yet (Docker 20.10) answer EPERM to the few calls that are not newer than what
+their libseccomp knows and yet unknown to it.
 """
 
 from __future__ import annotations
