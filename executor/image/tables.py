@@ -143,7 +143,7 @@ def _length(index: Any) -> int | None:
 def labels(table: object, count: int) -> list[object]:
     """The names of a table's first columns."""
     axes = path(table, "_mgr", "axes")
-    values = _values(axes[0]) if type(axes) is list and len(axes) == 2 else None
+    values: Any = _values(axes[0]) if type(axes) is list and len(axes) == 2 else None
     if is_array(values):
         return list(values[:count].tolist())
     return firsts(values, count) if is_chunked(values) else list(values[:count] if values is not None else ())
