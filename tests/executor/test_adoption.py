@@ -29,21 +29,21 @@ def manage(data_dir, **settings) -> Manager:
 
 
 @asynccontextmanager
-async def life(data_dir, keep=True, **settings):
+async def life(data_dir, by, keep=True, **settings):
     """One life of an executor whose sandboxes survive it, unless it is the last."""
-    manager = manage(data_dir, **settings)
+    manager = manage(data_dir, **by, **settings)
     try:
         yield manager
     finally:
         await manager.close(keep)
 
 
-async def test_t39_variables_files_and_generation_are_as_they_were(tmp_path):
-    async with life(tmp_path) as manager:
+async def test_t39_variables_files_and_generation_are_as_they_were(tmp_path, by):
+    async with life(tmp_path, by) as manager:
         chat = Chat(manager, "c")
         await chat.run("x = 6 * 7\nopen('f', 'w').write('kept')")
         sandbox = chat.sandbox.id
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, by, keep=False) as manager:
         chat = Chat(manager, "c")
         ran = await chat.run("print(x, open('f').read())")
         assert ran.text() == "42 kept\n" and not ran.fresh and ran.closed.execution_count == 2
@@ -54,8 +54,8 @@ async def test_t39_variables_files_and_generation_are_as_they_were(tmp_path):
         assert actions == ["grant", "adopt"]
 
 
-async def test_a_drain_lets_a_short_cell_end_and_stops_a_long_one(tmp_path):
-    async with life(tmp_path, drain_s=5) as manager:
+async def test_a_drain_lets_a_short_cell_end_and_stops_a_long_one(tmp_path, by):
+    async with life(tmp_path, by, drain_s=5) as manager:
         short, long = Chat(manager, "short"), Chat(manager, "long")
         await asyncio.gather(short.run("1"), long.run("x = 1"))
         running = [
@@ -66,56 +66,56 @@ async def test_a_drain_lets_a_short_cell_end_and_stops_a_long_one(tmp_path):
     assert running[0].result().text() == "done\n" and running[0].result().outcome is Outcome.OK
     ended = running[1].result()
     assert ended.outcome is Outcome.INTERRUPTED and ended.closed.variables_kept
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, by, keep=False) as manager:
         ran = await Chat(manager, "long").run("print(x)")
         assert ran.text() == "1\n", ran.events
 
 
-async def test_what_was_warm_is_gone_and_its_directory_too(tmp_path):
-    async with life(tmp_path, warm=1, preimport="") as manager:
+async def test_what_was_warm_is_gone_and_its_directory_too(tmp_path, by):
+    async with life(tmp_path, by, warm=1, preimport="") as manager:
         manager.begin()
         async with asyncio.timeout(60):
             while not manager.counts.depth:
                 await asyncio.sleep(0.05)
         await Chat(manager, "c").run("x = 1")
     assert list((tmp_path / "workspaces" / ".warm").iterdir()) == []
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, by, keep=False) as manager:
         assert (await Chat(manager, "c").run("print(x)")).text() == "1\n" and manager._ledger.holding() == 1
 
 
 async def test_a_sandbox_that_did_not_survive_is_told_with_the_reason(tmp_path):
-    async with life(tmp_path) as manager:
+    async with life(tmp_path, {}) as manager:
         chat = Chat(manager, "c")
         await chat.run("x = 1")
         gateway = chat.sandbox.gateway_pid()
     os.kill(gateway, signal.SIGKILL)  # between the lives, as by a restart of the machine
     await asyncio.sleep(0.5)
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, {}, keep=False) as manager:
         ran = await Chat(manager, "c").run("print('x' in globals())")
         assert ran.text() == "False\n" and ran.fresh and "the machine or the executor was restarted" in ran.started.lost
         assert manager.slot_of("c").history.generation == 2
         assert "lost" in [entry.action for entry in await manager.audit.after(0)]
 
 
-async def test_a_kernel_that_died_while_nobody_looked_is_told(tmp_path):
-    async with life(tmp_path) as manager:
+async def test_a_kernel_that_died_while_nobody_looked_is_told(tmp_path, by):
+    async with life(tmp_path, by) as manager:
         chat = Chat(manager, "c")
         await chat.run("import os, subprocess\nx = 1\npid = os.getpid()")
         await chat.run("subprocess.Popen(['sh', '-c', f'sleep 2; kill -9 {pid}'], start_new_session=True)")
     await asyncio.sleep(4)
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, by, keep=False) as manager:
         ran = await Chat(manager, "c").run("print('x' in globals())")
         assert ran.text() == "False\n" and ran.fresh and "Python crashed" in ran.started.lost
         assert manager.slot_of("c").history.generation == 2 and manager.counts.starts["adopted"] == 1
 
 
-async def test_a_sandbox_that_was_never_used_is_still_fresh(tmp_path):
-    async with life(tmp_path) as manager:
+async def test_a_sandbox_that_was_never_used_is_still_fresh(tmp_path, by):
+    async with life(tmp_path, by) as manager:
         await manager.prepare("c")
         async with asyncio.timeout(60):
             while (await manager.status("c")).state is not KernelState.IDLE:
                 await asyncio.sleep(0.05)
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, by, keep=False) as manager:
         ran = await Chat(manager, "c").run("1")
         assert ran.fresh and ran.started.lost == "" and ran.closed.execution_count == 1
         assert manager.counts.starts["adopted"] == 1
@@ -133,7 +133,7 @@ async def test_in_one_process_the_next_life_is_told_as_well(tmp_path):
 
 async def test_a_sandbox_that_belongs_to_nobody_is_ended_after_a_grace(tmp_path):
     now = [0.0]
-    async with life(tmp_path, keep=False) as manager:
+    async with life(tmp_path, {}, keep=False) as manager:
         chat = Chat(manager, "c")
         await chat.run("1")
         slot = manager.slot_of("c")
@@ -151,8 +151,9 @@ async def test_a_sandbox_that_belongs_to_nobody_is_ended_after_a_grace(tmp_path)
 
 
 @asynccontextmanager
-async def service(data_dir, **settings):
-    executor = await asyncio.to_thread(Executor, data_dir, **{"CODEACT_SANDBOX_WARM": "0", **settings})
+async def service(data_dir, by, **settings):
+    chosen = {f"CODEACT_SANDBOX_{name.upper()}": value for name, value in by.items()}
+    executor = await asyncio.to_thread(Executor, data_dir, **{"CODEACT_SANDBOX_WARM": "0", **chosen, **settings})
     try:
         yield executor
         await remove_all(executor)
@@ -167,8 +168,8 @@ async def caller_of(executor: Executor, owner: str = "one"):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-async def test_t39_a_service_that_is_killed_comes_back_to_its_sandboxes_and_fences(tmp_path, how):
-    async with service(tmp_path) as executor:
+async def test_t39_a_service_that_is_killed_comes_back_to_its_sandboxes_and_fences(tmp_path, by, how):
+    async with service(tmp_path, by) as executor:
         async with caller_of(executor) as one:
             _, held = await one.claim(ttl_s=600)
             assert await one.text("x = 1", held["fence"]) == ""
@@ -181,8 +182,8 @@ async def test_t39_a_service_that_is_killed_comes_back_to_its_sandboxes_and_fenc
             assert claim["generation"] == 1 and claim["previous"] is None and not claim["fresh"]
 
 
-async def test_t39_a_cell_that_ran_when_the_service_was_killed_is_stopped_and_told(tmp_path):
-    async with service(tmp_path) as executor:
+async def test_t39_a_cell_that_ran_when_the_service_was_killed_is_stopped_and_told(tmp_path, by):
+    async with service(tmp_path, by) as executor:
         async with caller_of(executor) as one:
             _, held = await one.claim(ttl_s=600)
             await one.text("x = 1", held["fence"])
@@ -203,9 +204,9 @@ async def test_t39_a_cell_that_ran_when_the_service_was_killed_is_stopped_and_to
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0])
-async def test_t11_killed_at_any_moment_it_adopts_or_clears_away(tmp_path, after_s):
+async def test_t11_killed_at_any_moment_it_adopts_or_clears_away(tmp_path, by, after_s):
     """The service is killed while it creates, claims and removes sandboxes; the next life has what is whole, no more."""
-    async with service(tmp_path, CODEACT_SANDBOX_WARM="1", CODEACT_SANDBOX_PREIMPORT="") as executor:
+    async with service(tmp_path, by, CODEACT_SANDBOX_WARM="1", CODEACT_SANDBOX_PREIMPORT="") as executor:
         async with caller_of(executor) as one:
             work = asyncio.create_task(churn(one))
             await asyncio.sleep(after_s)

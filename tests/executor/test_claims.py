@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 
 import aiohttp
@@ -16,8 +17,8 @@ from tests.executor.calling import calling
 pytestmark = pytest.mark.sandbox
 
 
-async def test_a_claim_says_all_there_is_and_asking_again_changes_nothing(tmp_path):
-    async with calling(tmp_path) as (manager, caller):
+async def test_a_claim_says_all_there_is_and_asking_again_changes_nothing(tmp_path, by):
+    async with calling(tmp_path, **by) as (manager, caller):
         one, now = caller("one"), time.time()
         status, first = await one.claim(ttl_s=30)
         assert status == 201 and Claim.model_validate(first)
@@ -49,9 +50,9 @@ async def test_existing_never_makes_one_and_fresh_always_does(tmp_path):
         assert await one.text("print('x' in globals(), open('f').read())", fresh["fence"]) == "False kept\n"
 
 
-async def test_two_orchestrators_never_drive_one_kernel(tmp_path):
+async def test_two_orchestrators_never_drive_one_kernel(tmp_path, by):
     """The old owner is paused in the middle of a cell, loses its lease, and wakes up believing that it has it."""
-    async with calling(tmp_path) as (manager, caller):
+    async with calling(tmp_path, **by) as (manager, caller):
         old, new = caller("old"), caller("new")
         _, held = await old.claim(ttl_s=10)
         assert await old.text("x = 'kept'", held["fence"]) == ""
@@ -201,8 +202,8 @@ async def test_the_audit_tells_in_order_what_was_done_and_holds_no_code(tmp_path
                 assert answer.status == 422
 
 
-async def test_t41_drain_takes_no_claim_and_lets_cells_end(tmp_path):
-    async with calling(tmp_path) as (manager, caller):
+async def test_t41_drain_takes_no_claim_and_lets_cells_end(tmp_path, by):
+    async with calling(tmp_path, **by) as (manager, caller):
         one, two = caller("one"), caller("two")
         _, held = await one.claim()
         running = asyncio.create_task(one.run("import time; time.sleep(1.5); print('done')", held["fence"]))
@@ -216,6 +217,24 @@ async def test_t41_drain_takes_no_claim_and_lets_cells_end(tmp_path):
         assert isinstance(refused[-1], Closed) and refused[-1].outcome is Outcome.UNAVAILABLE
         _, events = await running
         assert events[-1].outcome is Outcome.OK
+
+
+async def test_t38_while_the_database_is_away_cells_go_on_and_claims_are_refused(tmp_path):
+    async with calling(tmp_path) as (manager, caller):
+        one = caller("one")
+        _, held = await one.claim(ttl_s=600)
+        await one.text("x = 1", held["fence"])
+        lock = sqlite3.connect(tmp_path / "executor.db", isolation_level=None)
+        lock.execute("begin exclusive")
+        try:
+            assert await one.text("print(x)", held["fence"]) == "1\n"
+            running = asyncio.create_task(one.run("import time; time.sleep(2); print('done')", held["fence"]))
+            status, said = await one.claim("other")
+            assert status == 503 and one.retry_after and "cannot be used" in said["words"]
+            assert (await running)[1][-1].outcome is Outcome.OK and manager._ledger.holding() == 1
+        finally:
+            lock.close()
+        assert (await one.claim("other"))[0] == 201
 
 
 async def test_an_interrupt_can_be_waited_for_and_says_how_far_it_had_to_go(tmp_path):
@@ -238,10 +257,10 @@ async def test_an_interrupt_can_be_waited_for_and_says_how_far_it_had_to_go(tmp_
             assert events[-1].rung == rung and events[-1].outcome is Outcome.INTERRUPTED
 
 
-async def test_t37_two_clients_and_two_hundred_claims_make_one_sandbox_a_conversation(tmp_path):
+async def test_t37_two_clients_and_two_hundred_claims_make_one_sandbox_a_conversation(tmp_path, by):
     """Twelve conversations here; fifty are in the measurements (leak_cycles), where nothing else runs beside them."""
     count = 12
-    async with calling(tmp_path, max=count + 4, memory_mb=256) as (manager, caller):
+    async with calling(tmp_path, **by, max=count + 4, memory_mb=256) as (manager, caller):
         clients = [caller("one"), caller("two")]
         asking = [clients[number // count % 2].claim(f"c{number % count}", ttl_s=600) for number in range(count * 8)]
         answers = await asyncio.gather(*asking)

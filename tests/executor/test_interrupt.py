@@ -8,7 +8,7 @@ import time
 import pytest
 import pytest_asyncio
 
-from executor.wire import Outcome, Started, Starting, Stream
+from executor.wire import Outcome, Rung, Started, Starting, Stream
 from tests.support.kernels import Chat, managing
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.asyncio(loop_scope="module")]
@@ -66,6 +66,41 @@ RUDE = {
     "swallows while awaiting": "import asyncio\nprint('go', flush=True)\nwhile True:\n"
     "    try: await asyncio.sleep(1)\n    except asyncio.CancelledError: pass",
 }
+
+
+LADDER = {  # the rung that each of the hard cases takes, and how many may be enough
+    "SIG_IGN loop": ("import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass", {Rung.RESTART}),
+    "shell loop": ("while True: get_ipython().system('sleep 1')", {Rung.RESTART}),  # IPython swallows each signal
+    "numpy matmul": (
+        "import numpy as np; a = np.ones((1500, 1500))\nwhile True: a @ a",
+        {Rung.INTERRUPT, Rung.INTERRUPT_AGAIN},
+    ),
+    "setsid child": (
+        "import subprocess; subprocess.run(['setsid', '--wait', 'sleep', '86399'])",
+        {Rung.INTERRUPT, Rung.INTERRUPT_AGAIN},
+    ),
+    "except KeyboardInterrupt": (
+        "import time\nwhile True:\n    try: time.sleep(0.1)\n    except KeyboardInterrupt: pass",
+        {Rung.RESTART},
+    ),
+    "a stopped gateway": (
+        "import os, signal; os.kill(os.getppid(), signal.SIGSTOP)\nwhile True: pass",
+        {Rung.KILL, Rung.NONE},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LADDER)
+async def test_t17_the_rung_that_was_reached_is_told_and_so_is_what_survived(chat, case):
+    code, expected = LADDER[case]
+    await chat.run("kept = 1\nopen('f', 'w').write('x')")
+    stop = Stop(chat, Started)
+    ran = await chat.run(code, on=stop)
+    assert ran.closed.rung in expected and stop.took < 12, ran.closed
+    lost = ran.closed.rung in (Rung.RESTART, Rung.KILL) or ran.outcome is Outcome.SANDBOX_LOST
+    assert ran.closed.variables_kept is not lost and ("variables are gone" in ran.closed.words) is lost
+    after = await chat.run("print('kept' in globals(), open('f').read())")
+    assert after.text() == f"{not lost} x\n" and after.fresh is lost
 
 
 @pytest.mark.parametrize("code", POLITE.values(), ids=POLITE.keys())

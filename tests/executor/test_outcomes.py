@@ -62,8 +62,8 @@ def test_variables_go_with_the_third_rung():
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def manager(tmp_path_factory):
-    async with managing(tmp_path_factory.mktemp("data"), output_mb=0.1) as manager:
+async def manager(by, tmp_path_factory):
+    async with managing(tmp_path_factory.mktemp("data"), output_mb=0.1, **by) as manager:
         yield manager
 
 

@@ -40,8 +40,8 @@ def ready(manager):
     return manager._supply.pool._ready
 
 
-async def test_a_first_cell_gets_the_warm_sandbox_and_another_one_is_made(tmp_path):
-    async with warmed(tmp_path) as manager:
+async def test_a_first_cell_gets_the_warm_sandbox_and_another_one_is_made(tmp_path, by):
+    async with warmed(tmp_path, **by) as manager:
         chat, waiting = Chat(manager), ready(manager)[0]
         ran = await chat.run("print(1)")
         assert ran.text() == "1\n" and ran.fresh and ran.closed.execution_count == 1
@@ -52,8 +52,8 @@ async def test_a_first_cell_gets_the_warm_sandbox_and_another_one_is_made(tmp_pa
         assert ready(manager)[0].sandbox is not waiting.sandbox
 
 
-async def test_t10_a_warm_sandbox_is_made_to_the_same_spec_as_a_cold_one(tmp_path):
-    async with warmed(tmp_path, max=4) as manager:
+async def test_t10_a_warm_sandbox_is_made_to_the_same_spec_as_a_cold_one(tmp_path, by):
+    async with warmed(tmp_path, **by, max=4) as manager:
         one, two = Chat(manager), Chat(manager)
         made_warm = ready(manager)[0].sandbox
         spec = made_warm.spec
@@ -69,19 +69,20 @@ async def test_t10_a_warm_sandbox_is_made_to_the_same_spec_as_a_cold_one(tmp_pat
         probe = (
             "import os, json, resource\n"
             "limits = {n: resource.getrlimit(getattr(resource, n)) for n in dir(resource) if n.startswith('RLIMIT')}\n"
-            "status = [l for l in open('/proc/self/status') if l.startswith(('Cap', 'Seccomp', 'NoNewPrivs', 'Groups'))]\n"
+            "status = [l for l in open('/proc/self/status') if l.startswith(('Cap', 'Seccomp', 'NoNewPrivs'))]\n"
             "import re\n"
-            "mounts = sorted(re.sub('[ug]id=[0-9]+', '', ' '.join(l.split()[1:4])) for l in open('/proc/self/mounts'))\n"
-            "print(json.dumps([limits, status, mounts, sorted(os.environ.items()), os.uname()[1]], default=str))"
+            "own = '([ug]id|lowerdir|upperdir|workdir)=[^ ,]+'\n"  # the sandbox's own user and layer
+            "mounts = sorted(re.sub(own, '', ' '.join(l.split()[1:4])) for l in open('/proc/self/mounts'))\n"
+            "environ = sorted((k, v) for k, v in os.environ.items() if k != 'JPY_PARENT_PID')\n"
+            "print(json.dumps([limits, status, mounts, environ, os.uname()[1]], default=str))"
         )
         seen = [(await chat.run(probe)).text() for chat in (one, two)]
-        # but for the host's user, which is another one for each sandbox
         assert seen[0] == seen[1] and len(seen[0]) > 500
 
 
-async def test_t12_nothing_of_one_conversation_is_seen_by_a_later_one(tmp_path):
+async def test_t12_nothing_of_one_conversation_is_seen_by_a_later_one(tmp_path, by):
     marker = "marker-of-the-first"
-    async with warmed(tmp_path) as manager:
+    async with warmed(tmp_path, **by) as manager:
         first = Chat(manager)
         ran = await first.run(
             f"import os, sys\nleft = '{marker}'\nos.environ['LEFT'] = left\nsys.left = left\n"
@@ -104,8 +105,8 @@ async def test_t12_nothing_of_one_conversation_is_seen_by_a_later_one(tmp_path):
             await manager.remove(later.id)
 
 
-async def test_a_returning_conversation_finds_its_files_in_a_warm_sandbox(tmp_path):
-    async with warmed(tmp_path, warm=1) as manager:
+async def test_a_returning_conversation_finds_its_files_in_a_warm_sandbox(tmp_path, by):
+    async with warmed(tmp_path, **by, warm=1) as manager:
         chat = Chat(manager)
         await chat.run("import os\nos.makedirs('d/e')\nopen('d/e/f', 'w').write('deep')\nos.symlink('/etc', 'link')")
         slot = manager._slots[chat.id]
@@ -118,8 +119,8 @@ async def test_a_returning_conversation_finds_its_files_in_a_warm_sandbox(tmp_pa
         assert [(f.path, f.change) for f in ran.closed.files] == [("d/e/f", "changed")]
 
 
-async def test_libraries_are_imported_beforehand_and_leave_no_trace(tmp_path):
-    async with warmed(tmp_path, preimport="numpy, matplotlib.pyplot, no_such_module") as manager:
+async def test_libraries_are_imported_beforehand_and_leave_no_trace(tmp_path, by):
+    async with warmed(tmp_path, **by, preimport="numpy, matplotlib.pyplot, no_such_module") as manager:
         chat = Chat(manager)
         ran = await chat.run("import sys\nprint('numpy' in sys.modules, 'matplotlib.pyplot' in sys.modules)\ndel sys")
         assert ran.text() == "True True\n" and ran.closed.execution_count == 1
@@ -127,7 +128,7 @@ async def test_libraries_are_imported_beforehand_and_leave_no_trace(tmp_path):
             "import os\nprint(sorted(dir()), get_ipython().execution_count, len(In), Out, repr(_), repr(__))\n"
             "print(os.listdir(), len(list(get_ipython().history_manager.get_range())))"
         )
-        async with managing(tmp_path / "cold") as other:
+        async with managing(tmp_path / "cold", **by) as other:
             cold = Chat(other)
             await cold.run("import sys\nprint('numpy' in sys.modules, 'matplotlib.pyplot' in sys.modules)\ndel sys")
             assert (await chat.run(traces)).text() == (await cold.run(traces)).text()
@@ -200,8 +201,8 @@ async def test_where_none_can_be_made_the_pool_backs_off(tmp_path):
         assert (await Chat(manager).run("1")).outcome is Outcome.UNAVAILABLE and time.monotonic() - began < 5
 
 
-async def test_the_end_leaves_no_warm_sandbox_and_no_directory(tmp_path):
-    manager = make_manager(tmp_path, Settings(_env_file=None, warm=1, preimport=""))
+async def test_the_end_leaves_no_warm_sandbox_and_no_directory(tmp_path, by):
+    manager = make_manager(tmp_path, Settings(_env_file=None, warm=1, preimport="", **by))
     manager.begin()
     await depth(manager, 1)
     sandbox = ready(manager)[0].sandbox
