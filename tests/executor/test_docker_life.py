@@ -482,6 +482,20 @@ async def test_t5_check_makes_one_and_names_what_isolates_it(docker: Docker) -> 
     assert left_on_engine(docker) == [] and seen.left_in(docker) == []
 
 
+async def test_t24_many_at_once_take_no_network(docker: Docker, tmp_path: Path) -> None:
+    """Bridges and address pools run out at some thirty; without a network there is nothing to run out of."""
+    specs = [Spec(f"s{number}", tmp_path / f"ws{number}", Limits()) for number in range(8)]
+    sandboxes = await asyncio.gather(*(docker.create(spec) for spec in specs))
+    assert len({sandbox.uid for sandbox in sandboxes}) == len({sandbox.token for sandbox in sandboxes}) == len(specs)
+    plant = await docker.prepared()
+    for sandbox in sandboxes:
+        networks = (await plant.engine.inspect(sandbox.container))["NetworkSettings"]["Networks"]
+        assert list(networks) in ([], ["none"]) and not any(network["IPAddress"] for network in networks.values())
+    assert len(left_on_engine(docker)) == len(specs)
+    await asyncio.gather(*(sandbox.kill() for sandbox in sandboxes))
+    assert left_on_engine(docker) == [] and seen.left_in(docker) == [] and docker.running == {}
+
+
 async def test_t42_many_lives_leak_nothing(docker: Docker, tmp_path: Path) -> None:
     async def life(number: int) -> None:
         sandbox = await docker.create(Spec(f"life-{number}", tmp_path / "ws", Limits()))
