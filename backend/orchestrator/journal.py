@@ -55,7 +55,7 @@ class Journal:
         """The turn is stored: tell it, then whatever has been recorded since."""
         await self._publish(event)
         self._begun.set()
-        self._write_on()
+        await self._tell_on()
 
     async def record(self, events: Sequence[ev.Event]) -> None:
         """Take events in order. Live ones are told at once unless facts are still being stored before them. Raises what
@@ -66,8 +66,7 @@ class Journal:
             if isinstance(event, _DURABLE):
                 self._transcript.add(cast(ev.DurableEvent, event))
         if self._begun.is_set() and self._writer is None and not self._telling:
-            await self._tell_live()
-            self._write_on()
+            await self._tell_on()
 
     async def settled(self) -> None:
         """Until everything recorded is stored and told. Raises what the store raises."""
@@ -81,7 +80,9 @@ class Journal:
             self._writer.result()
             self._writer = None
 
-    def _write_on(self) -> None:
+    async def _tell_on(self) -> None:
+        """Tell what may be told; what needs storing first is stored by a task of its own."""
+        await self._tell_live()
         if self._queue and self._writer is None:
             self._writer = asyncio.create_task(self._drain())
 

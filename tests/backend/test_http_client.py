@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -243,3 +244,50 @@ async def test_a_reader_that_is_failed_from_outside_hears_it():
             await response.read_some()
         response.release()
         await server.ended.wait()
+
+
+async def test_a_name_with_an_address_that_does_not_answer_is_reached_at_another(monkeypatch):
+    async with serving(OK) as (_, client):
+        port = client._port
+        real = asyncio.get_running_loop().getaddrinfo
+
+        async def two(host: str, port: int, **options: int):
+            answering = await real("127.0.0.1", port, **options)
+            return [(*answering[0][:4], ("127.0.0.2", port)), *answering]  # nobody listens at the first
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+        named = Client(URL(f"http://two.test:{port}/"), {}, 1.0)
+        assert await fetch(named) == b"ok"
+        named.close()
+
+
+async def test_a_server_that_is_not_there_is_an_error_that_says_so():
+    client = Client(URL("http://127.0.0.1:9/"), {}, 1.0)
+    with pytest.raises(OSError, match="failed|refused"):
+        await client.request("GET", "/")
+    client.close()
+
+
+async def test_over_tls_a_server_that_nobody_vouches_for_is_refused(tmp_path):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = await asyncio.create_subprocess_exec(
+        *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
+        *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)),
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await made.wait() == 0
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    client = Client(URL(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"), {}, 1.0)
+    with pytest.raises(OSError, match="certificate verify failed"):
+        await client.request("GET", "/")
+    client._context = ssl.create_default_context(cafile=cert)  # as where the operator's own authority is known
+    assert await fetch(client) == b"ok"
+    client.close()
+    server.close()

@@ -8,11 +8,13 @@ parsing is llhttp's (httptools); what is written here is who waits for what. Fai
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import cast
 
 import httptools
+from aiohappyeyeballs import start_connection
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -66,8 +68,12 @@ class Client:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                sock = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                name = self._host if self._tls else None
                 _, connection = await loop.create_connection(
-                    lambda: Connection(self._keep, self._open), self._host, self._port, ssl=self._context
+                    lambda: Connection(self._keep, self._open), sock=sock, ssl=self._context, server_hostname=name
                 )
         except TimeoutError:
             raise Broken(f"no connection within {CONNECT_S:.0f} s") from None
