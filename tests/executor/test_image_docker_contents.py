@@ -177,6 +177,11 @@ def test_the_name_changes_with_every_source_and_with_nothing_else(context: Path)
     assert image.name(context) in names
 
 
+def test_without_the_sources_there_is_no_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        image.name(tmp_path)
+
+
 def test_what_the_dockerfile_copies_is_in_the_name(context: Path) -> None:
     """A file that the image has and the name does not know of would go stale unnoticed."""
     known = {path.relative_to(context).parts[0] for path in image.sources(context)}

@@ -18,7 +18,9 @@ def sources(context: Path = CONTEXT) -> list[Path]:
 
 def name(context: Path = CONTEXT) -> str:
     """`codeact-sandbox:<12 hexadecimal digits>`. Raises FileNotFoundError when the sources are not here."""
-    digest = hashlib.sha256((context / "Dockerfile").name.encode())
+    if not (context / "Dockerfile").is_file():
+        raise FileNotFoundError(f"The sandbox image's sources are not at {context}; name the image in CODEACT_SANDBOX_IMAGE.")
+    digest = hashlib.sha256()
     for path in sources(context):
         text = path.read_bytes()
         digest.update(f"{path.relative_to(context)}\0{len(text)}\0".encode() + text)
