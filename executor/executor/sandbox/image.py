@@ -19,7 +19,7 @@ def sources(context: Path = CONTEXT) -> list[Path]:
 def name(context: Path = CONTEXT) -> str:
     """`codeact-sandbox:<12 hexadecimal digits>`. Raises FileNotFoundError when the sources are not here."""
     if not (context / "Dockerfile").is_file():
-        raise FileNotFoundError(f"The sandbox image's sources are not at {context}; name the image in CODEACT_SANDBOX_IMAGE.")
+        raise FileNotFoundError(f"No sources of the sandbox image at {context}; name the image in CODEACT_SANDBOX_IMAGE.")
     digest = hashlib.sha256()
     for path in sources(context):
         text = path.read_bytes()
