@@ -93,10 +93,10 @@ threading.Thread(target=swap, daemon=True).start()
 
 
 @asynccontextmanager
-async def serving(data_dir):
+async def serving(data_dir, **settings):
     """The whole service, with the files of conversation `c`, whose sandbox runs."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with managing(data_dir) as manager:
+        async with managing(data_dir, **settings) as manager:
             server = uvicorn.Server(uvicorn.Config(create_app(manager, TOKEN), log_level="critical"))
             task = asyncio.create_task(server.serve([listener]))
             url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/conversations/c/"
@@ -174,8 +174,8 @@ def zipped(*names: str) -> bytes:
     return held.getvalue()
 
 
-async def test_t7_a_file_that_becomes_a_link_or_a_pipe_all_the_time(tmp_path, outside):
-    async with serving(tmp_path) as (http, manager):
+async def test_t7_a_file_that_becomes_a_link_or_a_pipe_all_the_time(tmp_path, outside, by):
+    async with serving(tmp_path, **by) as (http, manager):
         seen = await haunted(
             *(http, manager, outside, FILES),
             ("GET", "file?path=f", {}),
@@ -188,8 +188,8 @@ async def test_t7_a_file_that_becomes_a_link_or_a_pipe_all_the_time(tmp_path, ou
         assert sum(count for (what, said), count in seen.items() if what == "GET file?path=f" and said != "ok")
 
 
-async def test_t7_a_folder_that_becomes_a_link_all_the_time(tmp_path, outside):
-    async with serving(tmp_path) as (http, manager):
+async def test_t7_a_folder_that_becomes_a_link_all_the_time(tmp_path, outside, by):
+    async with serving(tmp_path, **by) as (http, manager):
         seen = await haunted(
             *(http, manager, outside, FOLDERS),
             ("GET", "file?path=d/secret", {}),
@@ -207,8 +207,8 @@ async def test_t7_a_folder_that_becomes_a_link_all_the_time(tmp_path, outside):
         assert sum(count for (what, said), count in seen.items() if said == "ok") > ROUNDS
 
 
-async def test_t7_what_is_on_its_way_is_swapped_all_the_time(tmp_path, outside):
-    async with serving(tmp_path) as (http, manager):
+async def test_t7_what_is_on_its_way_is_swapped_all_the_time(tmp_path, outside, by):
+    async with serving(tmp_path, **by) as (http, manager):
         seen = await haunted(
             *(http, manager, outside, STAGED),
             ("PUT", "file?path=f", {"data": b"written" * 100_000}),
@@ -219,8 +219,8 @@ async def test_t7_what_is_on_its_way_is_swapped_all_the_time(tmp_path, outside):
         assert seen["PUT folder?path=d/e&parents=true", "ok"]
 
 
-async def test_files_are_shared_with_the_sandbox_and_outlive_it(tmp_path):
-    async with serving(tmp_path) as (http, manager):
+async def test_files_are_shared_with_the_sandbox_and_outlive_it(tmp_path, by):
+    async with serving(tmp_path, **by) as (http, manager):
         assert (await ask(http, "PUT", "file?path=in/a.txt&parents=true", data=b"before"))[0] == "ok"
         assert manager.slot_of("c") is None  # no sandbox was needed, and none was made
         chat = Chat(manager, "c")
@@ -235,7 +235,7 @@ async def test_files_are_shared_with_the_sandbox_and_outlive_it(tmp_path):
         )
         assert ran.outcome is Outcome.OK, ran.events
         assert not any(STAGING in change.path for change in ran.closed.files)
-    async with serving(tmp_path) as (http, manager):
+    async with serving(tmp_path, **by) as (http, manager):
         assert json.loads((await ask(http, "GET", "files?path=out"))[1])["entries"][2]["name"] == "c.txt"
         assert (await ask(http, "GET", "file?path=out/c.txt"))[1] == b"mine"
         assert manager.slot_of("c") is None
