@@ -166,10 +166,16 @@ class Container:
 
     async def kill(self) -> None:
         """Waits for an engine that is away for KILL_S; beyond that the end is seen to once it is back."""
+        done, _ = await asyncio.wait([self.doom()], timeout=KILL_S)
+        for task in done:
+            task.result()
+
+    def doom(self) -> asyncio.Task[None]:
+        """Begins its end; the task is done when nothing is left of it."""
         if self._killing is None:
             self._cause = self._cause or "was killed"
             self._killing = asyncio.create_task(self._kill())
-        await asyncio.wait([self._killing], timeout=KILL_S)
+        return self._killing
 
     async def _kill(self) -> None:
         for task in self._tasks:

@@ -48,14 +48,17 @@ class Plant:
 
 
 async def make(plant: Plant, sandbox: Container) -> None:
-    """Brings the sandbox to where its gateway answers. Raises SandboxUnavailable, with nothing left
-    behind."""
+    """Brings the sandbox to where its gateway answers. Raises SandboxUnavailable, with nothing left behind; when the engine
+    is away, nothing once it is back."""
     try:
         await whole(asyncio.to_thread(lay_out, plant, sandbox))
         await start(plant, sandbox)
         await first_answer(sandbox)
     except (EngineError, OSError, ValueError) as error:
-        await sandbox.kill()
+        if isinstance(error, EngineError) and error.unreachable:
+            sandbox.doom()
+        else:
+            await sandbox.kill()
         raise refused(plant, error) from error
     except BaseException:
         await sandbox.kill()
