@@ -27,6 +27,10 @@ PRIVATE_4 = tuple(
         "127.0.0.0/8",
         "100.64.0.0/10",  # carriers' NAT, RFC 6598
         "198.18.0.0/15",  # benchmarks, RFC 2544
+        "192.0.2.0/24",  # documentation; some networks use it, and what follows, as their own
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "240.0.0.0/4",  # reserved
     )
 )
 NEVER_4 = tuple(
@@ -37,24 +41,27 @@ NEVER_4 = tuple(
         "100.100.100.200/32",  # metadata (Alibaba), in the midst of a private range
         "168.63.129.16/32",  # metadata (Azure), in the midst of a public one
         "192.0.0.0/24",  # protocol assignments; metadata (Oracle)
-        "192.0.2.0/24",  # documentation
-        "198.51.100.0/24",
-        "203.0.113.0/24",
         "192.88.99.0/24",  # 6to4 relays
         "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
+        "255.255.255.255/32",  # broadcast
     )
 )
 GLOBAL_6 = IPv6Network("2000::/3")
-PRIVATE_6 = (IPv6Network("::1/128"), IPv6Network("fc00::/7"))
+PRIVATE_6 = tuple(
+    IPv6Network(text)
+    for text in (
+        "::1/128",
+        "fc00::/7",
+        "2001:db8::/32",  # documentation
+        "3fff::/20",
+    )
+)
 NEVER_6 = tuple(
     IPv6Network(text)
     for text in (
         "fd00:ec2::/32",  # metadata (Amazon)
         "fd20:ce::254/128",  # metadata (Google)
         "2001::/23",  # protocol assignments: Teredo, ORCHID, benchmarks
-        "2001:db8::/32",  # documentation
-        "3fff::/20",
         "2002::/16",  # 6to4
     )
 )
