@@ -93,7 +93,8 @@ def there_is(run_dir: Path) -> list[str]:
     """Everything of its sandboxes that can be seen from here: processes, cgroups, sockets, mounts, directories."""
     name = f"codeact-{runner_id(run_dir)}"
     found = [f"process {pid}: {line[:60]}" for pid, line in command_lines() if name in line]
-    found += [str(path) for path in Path("/sys/fs/cgroup").rglob(f"{name}-*")]
+    groups = (path for path, *_ in os.walk("/sys/fs/cgroup"))  # unlike rglob, it takes it when others' go meanwhile
+    found += [path for path in groups if Path(path).name.startswith(f"{name}-")]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(run_dir.parent) in line]
     found += [line for line in Path("/proc/net/unix").read_text().splitlines() if str(run_dir) in line]
     if run_dir.is_dir():

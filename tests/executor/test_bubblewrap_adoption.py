@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -213,6 +214,13 @@ async def test_settings_of_another_day_are_not_kept(lives: Next, tmp_path: Path)
     [_] = await second.adopt()
     await second.close(keep=True)
     assert await lives(limits=Limits(pids=100)).adopt() == []
+    assert there_is(tmp_path / "run") == []
+
+
+async def test_t11_a_run_directory_that_was_removed_hides_nothing(lives: Next, tmp_path: Path) -> None:
+    await live(tmp_path / "run", tmp_path / "ws")
+    shutil.rmtree(tmp_path / "run")
+    assert await lives().adopt() == []
     assert there_is(tmp_path / "run") == []
 
 

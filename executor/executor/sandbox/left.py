@@ -72,14 +72,15 @@ def inside(path: Path, points: list[Path]) -> bool:
 
 
 def sweep(run_dir: Path, place: Place | None, keep: Collection[str] = ()) -> None:
-    """Clears away every sandbox named in `run_dir` but those to `keep`. Call it with the lock held and before making any.
-    Blocks."""
-    for parent in place.parents.values() if place else ():
+    """Clears away all that bears this executor's mark but the sandboxes to `keep`, whether they still have a directory or
+    not. Call it with the lock held and before making any. Blocks."""
+    parents = list(place.parents.values()) if place else []
+    for parent in parents:
         remove_abandoned(parent)
-    gone = [path for path in sandboxes(run_dir) if path.name not in keep]
-    if gone:
-        process.end_marked([mark(run_dir, path.name) for path in gone], KILL_S)
-    for directory in gone:
+    kept, ours = {mark(run_dir, id) for id in keep}, mark(run_dir, "")
+    process.end_marked(lambda word: word.startswith(ours) and word not in kept, KILL_S)
+    gone_within([path for parent in parents for path in parent.glob(f"{ours}*") if path.name not in kept], KILL_S)
+    for directory in [path for path in sandboxes(run_dir) if path.name not in keep]:
         note = record.read(directory)
         elsewhere = noted_cgroups(run_dir, directory.name, note.facts).values() if note else ()
         remove(run_dir, directory.name, place, list(elsewhere))

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,33 +119,33 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def marks(pid: int) -> list[bytes]:
+def marks(pid: int) -> list[str]:
     """The first words of a process's command line; none when it is gone."""
     with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:ARGUMENTS]
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return [os.fsdecode(word) for word in line.split(b"\0")[:ARGUMENTS]]
     return []
 
 
-def marked(wanted: Collection[str]) -> Iterator[Held]:
-    """Every process whose command line begins with one of the marks. (One of a tenant's that pretends to is welcome to.)"""
-    names = {mark.encode() for mark in wanted}
+def marked(ours: Callable[[str], bool]) -> Iterator[Held]:
+    """Every process that bears a mark of ours. (One of a tenant's that pretends to is welcome to.)"""
     for pid in [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]:
-        if names.isdisjoint(marks(pid)):
+        if not any(map(ours, marks(pid))):
             continue
         try:
             held = Held(pid)
         except OSError:
             continue
-        if not names.isdisjoint(marks(pid)):  # still the same one
+        if any(map(ours, marks(pid))):  # still the same one
             yield held
         else:
             held.close()
 
 
-def end_marked(wanted: Collection[str], within_s: float) -> bool:
+def end_marked(ours: Callable[[str], bool], within_s: float) -> bool:
     """Kills them all; False when some still live after `within_s`. Blocks."""
     deadline = time.monotonic() + within_s
-    while found := list(marked(wanted)):
+    while found := list(marked(ours)):
         for held in found:
             held.kill()
             held.close()

@@ -100,7 +100,7 @@ def found(facts: dict[str, Any], mark: str) -> Tree | None:
     if outer is None:
         return None
     init = process.again(int(init_pid), str(init_start))
-    if init is not None and process.parent(init.pid) == outer.pid and mark.encode() in process.marks(outer.pid):
+    if init is not None and process.parent(init.pid) == outer.pid and mark in process.marks(outer.pid):
         return Tree(outer, init=init)
     for held in (outer, init):
         if held is not None:
