@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 from yarl import URL
 
-from orchestrator.adapters.http_client import MOST_WAITING, Broken, Client
+from orchestrator.adapters.http_client import Client
+from orchestrator.adapters.http_connection import MOST_WAITING, Broken
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 Answering = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -263,7 +264,7 @@ async def test_a_name_with_an_address_that_does_not_answer_is_reached_at_another
 
 async def test_a_server_that_is_not_there_is_an_error_that_says_so():
     client = Client(URL("http://127.0.0.1:9/"), {}, 1.0)
-    with pytest.raises(OSError, match="failed|refused"):
+    with pytest.raises(OSError, match=r"failed|refused"):
         await client.request("GET", "/")
     client.close()
 

@@ -17,7 +17,8 @@ import orjson
 from yarl import URL
 
 from orchestrator.adapters import openai_words as words
-from orchestrator.adapters.http_client import Client, Response
+from orchestrator.adapters.http_client import Client
+from orchestrator.adapters.http_connection import Response
 from orchestrator.adapters.openai_answer import Answer
 from orchestrator.adapters.openai_words import Refused
 from orchestrator.errors import BadSetting
