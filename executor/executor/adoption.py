@@ -8,12 +8,14 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from executor import words
 from executor.channel import Channel
+from executor.history import NOT_STOPPED
 from executor.ledger import Ledger
 from executor.lifecycle import LEASED, Reason, State, Step
 from executor.live import Live
 from executor.sandbox.base import Sandbox, SandboxUnavailable
-from executor.slot import Slot
+from executor.slot import Listener, Slot, Source
 from executor.stopping import PATIENCE, RESTART_S
 from executor.wire import Rung
 
@@ -24,7 +26,7 @@ REVIVE_S = 10.0
 ORPHAN_S = 60.0  # that a sandbox may be nobody's, for it may be on its way to somebody
 
 
-def adopt(sandbox: Sandbox, slot: Slot, ledger: Ledger, clock: Callable[[], float]) -> None:
+def adopt(sandbox: Sandbox, slot: Slot, ledger: Ledger, clock: Callable[[], float], obtain: Source) -> None:
     """Give a conversation its sandbox back. Returns at once; whoever needs the kernel waits until it answers."""
     life = ledger.wish(sandbox.id, slot.conversation, slot.tenant)
     life.step(Step.ADOPT)
@@ -33,7 +35,28 @@ def adopt(sandbox: Sandbox, slot: Slot, ledger: Ledger, clock: Callable[[], floa
     ledger.note("adopt", {"conversation": slot.conversation, "sandbox": sandbox.id})
     live = Live(sandbox, life, clock)
     ledger.lives[sandbox.id] = live
-    slot.adopt(live, resume)
+    slot.adopt(life, lambda slot, announce: _taken_up(live, slot, announce, obtain))
+
+
+async def _taken_up(live: Live, slot: Slot, announce: Listener, obtain: Source) -> Live:
+    """The sandbox with its kernel; another one, when that cannot be had. Raises SandboxUnavailable."""
+    announce("reconnecting to the sandbox")
+    history, held = slot.history, slot.history.expected
+    history.holds_variables = held
+    try:
+        rung, live.same = await resume(live.channel, held)
+    except (SandboxUnavailable, TimeoutError):
+        await live.end(Reason.GATEWAY_DIED)
+        history.lose(Reason.GATEWAY_DIED)
+        return await obtain(slot, announce)
+    except BaseException:
+        await live.end(Reason.RELEASED)
+        raise
+    slot.note = words.resumed(rung)
+    if not live.same:
+        history.lose(NOT_STOPPED if rung is Rung.RESTART else "kernel_died")
+    live.channel.fresh = not (held and live.same)
+    return live
 
 
 class Resumed(NamedTuple):

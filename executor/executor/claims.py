@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,15 +40,15 @@ class Claims:
         SandboxUnavailable with its kinds (Draining, Full, OverQuota)."""
         self.check_open()
         slot = self._manager.slot(conversation)
-        if request.want == "existing" and slot.live is None:
+        await self._manager.known(slot)
+        if request.want == "existing" and slot.life is None:
             raise NoSandbox("This conversation has no sandbox.")
         profile = Profile(request.profile or self._manager.profile)
         lease = await self.acquire(conversation, request.owner, request.ttl_s, request.tenant, profile)
         before = slot.live
         await self._fit(slot, request, profile)
-        ready = slot.ready()
-        if isinstance(ready, asyncio.Task):
-            await asyncio.shield(ready)
+        if not slot.draining:
+            await slot.awake()
         live = slot.live
         if live is None:
             raise SandboxUnavailable("The sandbox was removed while it was being started.")

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from executor import words
-from executor.drive import Run
 from executor.lifecycle import Reason, State, Step
+from executor.runs import Runs
 from executor.settings import Settings
 from executor.slot import Slot
 from executor.wire import KernelState
@@ -18,11 +18,9 @@ BEFORE_S = 5.0  # its deadline a sandbox is ended by us, so that its cell is tol
 
 
 class Culling:
-    """`slots` and `runs` are the manager's own, by conversation."""
+    """`slots` (by conversation) and `runs` are the manager's own."""
 
-    def __init__(
-        self, slots: dict[str, Slot], runs: dict[str, set[Run]], settings: Settings, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, slots: dict[str, Slot], runs: Runs, settings: Settings, clock: Callable[[], float]) -> None:
         self._slots = slots
         self._runs = runs
         self._settings = settings
@@ -51,14 +49,14 @@ class Culling:
             return None
         soft = live.deadline - self._settings.grace_minutes * 60
         if now >= live.deadline - BEFORE_S:
-            for run in list(self._runs.get(slot.conversation, ())):
+            for run in self._runs.of(slot.conversation):
                 run.stop(words.TOO_OLD)
             return slot.drop(Reason.MAX_LIFETIME)
         if self._is_idle(slot):
             if slot.used <= now - self._settings.idle_minutes * 60:
                 return slot.drop(Reason.IDLE)
             return slot.drop(Reason.MAX_LIFETIME) if now >= soft else None
-        if now >= soft and live.life.state in (State.IDLE, State.BUSY, State.RESTARTING):
+        if now >= soft and live.life.state is State.BUSY:
             live.life.blame(Reason.MAX_LIFETIME)
             live.life.step(Step.DRAIN)
         return None
@@ -68,4 +66,4 @@ class Culling:
 
     def _is_idle(self, slot: Slot) -> bool:
         busy = slot.state in (KernelState.NONE, KernelState.STARTING, KernelState.BUSY)
-        return not busy and not self._runs.get(slot.conversation)
+        return not busy and not self._runs.any_of(slot.conversation)

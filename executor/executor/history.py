@@ -35,6 +35,7 @@ class History:
     def begin(self, same: bool = False) -> None:
         """There is a new kernel, or the `same` one again."""
         self.generation += not same
+        self.cause = ""
         self._changed()
 
     def hold(self) -> None:

@@ -113,7 +113,7 @@ class Housekeeping:
             slot = self._slot_of(str(sandbox.conversation))
             lease = self._leases.of(slot.conversation)
             slot.tenant = lease.tenant if lease is not None else ""
-            adopt(sandbox, slot, self._ledger, self._clock)
+            adopt(sandbox, slot, self._ledger, self._clock, self._supply.obtain)
         self._supply.pool.begin()
 
     async def _look_for_ever(self) -> None:

@@ -22,6 +22,7 @@ class Live:
         self.sandbox = sandbox
         self.life = life
         self.channel = Channel(sandbox)
+        self.same = False  # its kernel is the one that the conversation had in an earlier life of the executor
         self.how = ""  # it ended, when it did so by itself
         self.deadline = clock() + sandbox.deadline - time.time()
         self._watcher = asyncio.create_task(self._watch())

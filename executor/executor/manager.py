@@ -7,6 +7,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from executor.lifecycle import Reason
 from executor.memory import Memory
 from executor.outbox import Outbox
 from executor.questions import Questions
-from executor.sandbox.base import Backend, Limits, Profile
+from executor.runs import Runs, ended
+from executor.sandbox.base import Backend, Limits, Profile, SandboxUnavailable
 from executor.settings import MB, Settings
 from executor.slot import Slot
 from executor.stopping import RESTART_S
@@ -60,7 +62,7 @@ class Manager:
         self._memory = Memory(self._store, wall)
         self.audit = Audit(self._store, wall)
         self._slots: dict[str, Slot] = {}
-        self._runs: dict[str, set[Run]] = {}
+        self._runs = Runs()
         self._tasks: set[asyncio.Task[None]] = set()
         self._culling = Culling(self._slots, self._runs, settings, clock)
         self._ledger = Ledger(self.audit.note)
@@ -118,7 +120,7 @@ class Manager:
         run = Run(code, timeout_s, outbox, cell, Questions(outbox) if allow_stdin else None, fence)
         if self._closing:
             run.stop(words.CLOSING)
-        self._runs.setdefault(conversation, set()).add(run)
+        self._runs.add(conversation, run)
         self._spawn(self._drive(slot, run))
         try:
             while True:
@@ -131,49 +133,37 @@ class Manager:
 
     def reply(self, conversation: str, cell: str, ask: str, text: str) -> bool:
         """Answer a question that a running cell has `Asked`; False when it does not wait for that (any more)."""
-        asking = [run.questions for run in self._runs.get(_checked(conversation), ()) if run.cell == _checked(cell)]
+        asking = [run.questions for run in self._runs.of(_checked(conversation)) if run.cell == _checked(cell)]
         return any(questions.reply(ask, text) for questions in asking if questions is not None)
 
     async def interrupt(self, conversation: str) -> None:
         """Stop the running cell and those that wait behind it. Returns at once."""
-        self._stop(conversation)
+        self._runs.stop(_checked(conversation))
 
     async def interrupted(self, conversation: str) -> Interrupted:
         """Stop them, and wait until they have ended: how far the ladder had to be climbed."""
-        runs = self._stop(conversation)
-        if runs:
-            await asyncio.wait([run.closed for run in runs])
-        ended = [run.closed.result() for run in runs]
-        worst = max((closed.rung for closed in ended), key=list(Rung).index, default=Rung.NONE)
-        return Interrupted(rung=worst, variables_kept=all(closed.variables_kept for closed in ended))
+        return await ended(self._runs.stop(_checked(conversation)))
 
     def stop_older(self, conversation: str, fence: int) -> None:
         """Another owner has taken over: what an earlier one runs, or has waiting, is stopped."""
-        self._stop(conversation, lambda run: run.fence is not None and run.fence < fence)
-
-    def _stop(self, conversation: str, which: Callable[[Run], bool] = lambda run: True) -> list[Run]:
-        runs = [run for run in self._runs.get(_checked(conversation), ()) if which(run)]
-        for run in runs:
-            run.stop()
-        return runs
+        self._runs.stop(conversation, lambda run: run.fence is not None and run.fence < fence)
 
     async def prepare(self, conversation: str) -> None:
         slot = self.slot(conversation)
         slot.used = self.clock()
-        if not self._closing:
+        if not self._closing and not slot.draining:
             slot.ready()
 
     async def restart(self, conversation: str) -> None:
         """An empty kernel, files kept. What runs is stopped. Raises SandboxUnavailable."""
         slot = self.slot(conversation)
         slot.used = self.clock()
+        await self.known(slot)
         slot.history.cause = RESTARTED
-        busy = slot.state is not KernelState.IDLE or bool(self._runs.get(conversation))
+        busy = slot.state is not KernelState.IDLE or self._runs.any_of(conversation)
         if busy or slot.channel is None or not await slot.channel.restart(RESTART_S):
             await self.end(slot, words.RESTARTED, Reason.KILLED_BY_USER)
-        ready = slot.ready()
-        if isinstance(ready, asyncio.Task):
-            await asyncio.shield(ready)
+        await slot.awake()
         slot.history.tell()  # whoever asked for it knows
 
     async def status(self, conversation: str) -> SandboxStatus:
@@ -227,12 +217,7 @@ class Manager:
         """Nothing new, and no cell that still runs when this returns: they have a grace to end by themselves, after which
         they are stopped, variables kept where they let themselves be stopped."""
         self.drain()
-        for patience in (self._settings.drain_s, SETTLE_S):
-            running = [run for runs in self._runs.values() for run in runs]
-            if running:
-                await asyncio.wait([run.closed for run in running], timeout=patience)
-            for run in (run for runs in self._runs.values() for run in runs):
-                run.stop()
+        await self._runs.settle((self._settings.drain_s, SETTLE_S))
 
     # ---- life --------------------------------------------------------------------------------------------------------
 
@@ -252,7 +237,7 @@ class Manager:
     def _forget(self) -> None:
         """Slots without a sandbox hold nothing worth keeping."""
         for slot in list(self._slots.values()):
-            if slot.forgettable and not self._runs.get(slot.conversation):
+            if slot.forgettable and not self._runs.any_of(slot.conversation):
                 del self._slots[slot.conversation]
 
     # ---- plumbing ----------------------------------------------------------------------------------------------------
@@ -270,28 +255,31 @@ class Manager:
         return slot
 
     async def _drive(self, slot: Slot, run: Run) -> None:
-        runs = self._runs[slot.conversation]
         slot.used = self.clock()
         try:
-            closed = await drive(slot, run)
-            self._count(run, closed)
+            self._count(run, await drive(slot, run))
         finally:
-            runs.discard(run)
+            self._runs.remove(slot.conversation, run)
             slot.used = self.clock()
-            if not runs:
-                self._runs.pop(slot.conversation, None)
 
     def _count(self, run: Run, closed: Closed) -> None:
         counts = self._ledger.counts
         counts.outcomes[outcomes.taxonomy(closed)] += 1
-        counts.rungs[closed.rung] += closed.rung is not Rung.NONE
+        if closed.rung is not Rung.NONE:
+            counts.rungs[closed.rung] += 1
         counts.bytes_dropped += closed.dropped_bytes
         counts.bytes_out += run.outbox.used
 
+    async def known(self, slot: Slot) -> None:
+        """Waits until it is known whether an earlier life left this conversation a sandbox."""
+        if not self._closing:
+            with suppress(SandboxUnavailable):  # then there is none
+                await self._house.begun(slot)
+
     async def end(self, slot: Slot, cause: str, reason: Reason, with_files: bool = False) -> None:
         """Stop what runs and waits, and end the sandbox without asking the code first."""
-        runs = list(self._runs.get(slot.conversation, ()))
-        for run in runs:
+        await self.known(slot)
+        for run in self._runs.of(slot.conversation):
             run.stop(cause, files_kept=not with_files)
         await slot.drop(reason, with_files)
 

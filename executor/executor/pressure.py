@@ -1,8 +1,10 @@
-"""How short of memory a sandbox has been, and whether that was the end of something. Pure."""
+"""How short of memory a sandbox has been, and whether that was the end of something."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from executor.sandbox.base import Sandbox
 
 FULL = 0.8  # of the memory that a process may use: from here on a sudden end is put down to memory
 
@@ -19,3 +21,26 @@ class Pressure(NamedTuple):
         if self.kills is not None and self.kills > (before.kills or 0):
             return True
         return self.peak is not None and self.peak > max(before.peak or 0, FULL * data)
+
+
+class Gauge:
+    """The pressure of a sandbox whose processes may use `data` bytes."""
+
+    def __init__(self, data: int) -> None:
+        self._data = data
+        self._last = self._calm = Pressure()
+
+    def read(self, sandbox: Sandbox | None) -> Pressure:
+        """Now; what was read last, when there is no sandbox any more."""
+        if sandbox is not None:
+            usage = sandbox.usage()
+            self._last = Pressure(usage.oom_kills, usage.peak)
+        return self._last
+
+    def calm(self) -> None:
+        """A cell begins with what was read last; only what comes on top of it is its own."""
+        self._calm = self._last
+
+    def burst(self, sandbox: Sandbox | None, before: Pressure | None = None) -> bool:
+        """Whether memory has run out since `before`, or since the last cell began."""
+        return self.read(sandbox).burst(before or self._calm, self._data)

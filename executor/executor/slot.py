@@ -7,14 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from executor import files, words
+from executor import files
 from executor.channel import Channel
-from executor.history import NOT_STOPPED, History
+from executor.history import History
 from executor.lifecycle import IllegalStep, Life, Reason, State, Step
 from executor.live import Live
-from executor.pressure import Pressure
+from executor.pressure import Gauge, Pressure
 from executor.sandbox.base import Limits, Profile, SandboxUnavailable
-from executor.wire import KernelState, Rung, SandboxStatus
+from executor.wire import KernelState, SandboxStatus
 
 log = logging.getLogger(__name__)
 
@@ -23,11 +23,12 @@ REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole 
 GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
 Listener = Callable[[str], None]
-Resume = Callable[[Channel, bool], Awaitable[tuple[Rung, bool]]]
+Source = Callable[["Slot", Listener], Awaitable[Live]]
+"""Gives a slot a sandbox whose kernel answers. Raises SandboxUnavailable."""
 
 
 class Slot:
-    """`begun` waits until sandboxes may be made; `obtain` gives it one. Both raise SandboxUnavailable."""
+    """`begun` waits until sandboxes may be made (or raises SandboxUnavailable); `obtain` gives it one."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Slot:
         workspace: Path,
         limits: Limits,
         begun: Callable[[Slot], Awaitable[None]],
-        obtain: Callable[[Slot, Listener], Awaitable[Live]],
+        obtain: Source,
         wall: Callable[[], float],
         changed: Callable[[Slot], None],
     ) -> None:
@@ -55,7 +56,7 @@ class Slot:
         self._obtain = obtain
         self._phase = ""
         self._live: Live | None = None
-        self._pressure = self._calm = Pressure()
+        self._gauge = Gauge(limits.data)
         self._making: asyncio.Task[Channel] | None = None
         self._dropping: asyncio.Task[None] | None = None
 
@@ -71,9 +72,14 @@ class Slot:
     def channel(self) -> Channel | None:
         """The kernel, when it can take a cell right now."""
         live = self._live
-        if live is None or not live.channel.usable or live.life.state is State.DRAINING:
+        if live is None or not live.channel.usable or self.draining:
             return None
         return live.channel
+
+    @property
+    def draining(self) -> bool:
+        """The cell that runs is the last one of this sandbox."""
+        return self.life is not None and self.life.state is State.DRAINING
 
     @property
     def forgettable(self) -> bool:
@@ -87,18 +93,26 @@ class Slot:
         if (channel := self.channel) is not None:
             return channel
         if self._making is None or self._making.done():
-            self._making = asyncio.create_task(self._make())
-            self._making.add_done_callback(_heard)
-        elif self._phase:
+            return self._make_by(self._obtain)
+        if self._phase:
             self._announce(self._phase)
         return self._making
 
-    def adopt(self, live: Live, resume: Resume) -> None:
-        """A sandbox that an earlier life of the executor made for this conversation. `resume` opens the channel to it; for
-        as long as that takes, it is being made."""
-        self.life = live.life
-        self._making = asyncio.create_task(self._adopted(live, resume))
+    async def awake(self) -> Channel:
+        """The kernel, once it answers. Raises SandboxUnavailable."""
+        ready = self.ready()
+        return ready if isinstance(ready, Channel) else await _result(ready)
+
+    def adopt(self, life: Life, source: Source) -> None:
+        """There is a sandbox that an earlier life of the executor made for this conversation; `source` takes it up, or
+        finds another. For as long as that takes, it is being made."""
+        self.life = life
+        self._make_by(source)
+
+    def _make_by(self, source: Source) -> asyncio.Task[Channel]:
+        self._making = asyncio.create_task(self._make(source))
         self._making.add_done_callback(_heard)
+        return self._making
 
     def status(self) -> SandboxStatus:
         usage = self._live.sandbox.usage() if self._live is not None else None
@@ -111,14 +125,11 @@ class Slot:
 
     def pressure(self) -> Pressure:
         """How short of memory the sandbox has been; of the last one, when there is none any more."""
-        if self._live is not None:
-            usage = self._live.sandbox.usage()
-            self._pressure = Pressure(usage.oom_kills, usage.peak)
-        return self._pressure
+        return self._gauge.read(self._live.sandbox if self._live is not None else None)
 
-    def burst(self, before: Pressure) -> bool:
-        """Whether memory has run out since."""
-        return self.pressure().burst(before, self.limits.data)
+    def burst(self, before: Pressure | None = None) -> bool:
+        """Whether memory has run out since, or since the last cell began."""
+        return self._gauge.burst(self._live.sandbox if self._live is not None else None, before)
 
     def step(self, step: Step) -> None:
         """Raises IllegalStep."""
@@ -126,13 +137,14 @@ class Slot:
             raise IllegalStep(f"{step} without a sandbox")
         self.life.step(step)
         if step is Step.RUN:
-            self._calm, self.note = self._pressure, ""
+            self._gauge.calm()
+            self.note = ""
             self.history.hold()
 
     def finish(self) -> None:
         """A cell has ended, and its turn is about to."""
-        if self.life is not None and self.life.state is State.DRAINING:
-            self.drop(self.life.reason or Reason.MAX_LIFETIME)
+        if self.draining:
+            self.drop(Reason.MAX_LIFETIME)
 
     def drop(self, reason: Reason, with_files: bool = False) -> asyncio.Task[None]:
         """Part with the sandbox at once; the task ends it. The next one is not made before that is done."""
@@ -155,44 +167,15 @@ class Slot:
 
     # ---- making ------------------------------------------------------------------------------------------------------
 
-    async def _make(self) -> Channel:
+    async def _make(self, source: Source) -> Channel:
         dropping = self._dropping
         try:
             if dropping is not None:
                 await asyncio.shield(dropping)
             await self._begun(self)
             if self._making is not None and self._making is not asyncio.current_task():
-                return await asyncio.shield(self._making)  # there was a sandbox of this conversation, which is adopted
-            return self.channel or await self._revived() or await self._created()
-        except Exception:
-            self._failed()
-            raise
-
-    async def _adopted(self, live: Live, resume: Resume) -> Channel:
-        self._announce("reconnecting to the sandbox")
-        try:
-            await self._begun(self)
-            held = self.history.expected
-            self.history.holds_variables = held
-            rung, same = await resume(live.channel, held)
-            await self._look()
-        except (SandboxUnavailable, TimeoutError):
-            await live.end(Reason.GATEWAY_DIED)
-            self._part(Reason.GATEWAY_DIED)
-            return await self._made_anew()
-        except BaseException:
-            await live.end(Reason.RELEASED)
-            raise
-        self.note = words.resumed(rung)
-        if not same:
-            self.history.lose(NOT_STOPPED if rung is Rung.RESTART else "kernel_died")
-        live.channel.fresh = not (held and same)
-        self._take(live, same)
-        return live.channel
-
-    async def _made_anew(self) -> Channel:
-        try:
-            return await self._created()
+                return await _result(self._making)  # there was a sandbox of this conversation, which is taken up
+            return self.channel or await self._revived() or await self._created(source)
         except Exception:
             self._failed()
             raise
@@ -215,9 +198,9 @@ class Slot:
         self._is_ready()
         return live.channel
 
-    async def _created(self) -> Channel:
+    async def _created(self, source: Source) -> Channel:
         self._announce("starting the sandbox")
-        live = await self._obtain(self, self._announce)
+        live = await source(self, self._announce)
         try:
             await self._look()
             if live.channel.lost or self._making is not asyncio.current_task():
@@ -234,13 +217,12 @@ class Slot:
         if not self.files.complete:
             self.files = await asyncio.to_thread(files.snapshot, self.workspace)
 
-    def _take(self, live: Live, same: bool = False) -> None:
-        """`same`: it is the kernel that the conversation had before."""
+    def _take(self, live: Live) -> None:
         self.life, self._live = live.life, live
         live.channel.tell = self._on
         if live.life.state is State.BOOTING:
             live.life.step(Step.READY)
-        self._is_ready(same)
+        self._is_ready(live.same)
 
     def _is_ready(self, same: bool = False) -> None:
         self._phase = ""
@@ -265,12 +247,12 @@ class Slot:
         self.pressure()
         if step is not Step.GONE:
             self.step(step)
-            self.history.lose("out_of_memory" if self.burst(self._calm) else "kernel_died")
+            self.history.lose("out_of_memory" if self.burst() else "kernel_died")
         elif self._making is None or self._making.done():
             self.drop(self._why())
 
     def _why(self) -> Reason:
-        return Reason.OOM_CONTAINER if self.burst(self._calm) else Reason.GATEWAY_DIED
+        return Reason.OOM_CONTAINER if self.burst() else Reason.GATEWAY_DIED
 
     def _part(self, reason: Reason) -> None:
         """One that is still being made is only blamed: whoever makes it has to end it."""
@@ -302,6 +284,14 @@ class Slot:
         if with_files:
             await asyncio.to_thread(files.remove, self.workspace)
             self.files = files.Snapshot()
+
+
+async def _result(making: asyncio.Task[Channel]) -> Channel:
+    """Abandoning this does not end the making. Raises SandboxUnavailable, also when the making was given up."""
+    await asyncio.wait([making])
+    if making.cancelled():
+        raise SandboxUnavailable("The sandbox was removed while it was being started.")
+    return making.result()
 
 
 def _nobody(step: Step) -> None:
