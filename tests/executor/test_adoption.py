@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -17,6 +18,7 @@ from executor.local import make_manager
 from executor.manager import Manager
 from executor.settings import Settings
 from executor.wire import KernelState, Outcome
+from executor.wire_claims import ClaimRequest
 from tests.executor.calling import Caller
 from tests.support.executor_service import Executor, remove_all
 from tests.support.kernels import Chat
@@ -119,6 +121,28 @@ async def test_a_sandbox_that_was_never_used_is_still_fresh(tmp_path, by):
         ran = await Chat(manager, "c").run("1")
         assert ran.fresh and ran.started.lost == "" and ran.closed.execution_count == 1
         assert manager.counts.starts["adopted"] == 1
+
+
+@pytest.mark.parametrize("verb", ["remove", "restart", "fresh"])
+async def test_what_is_asked_before_it_is_taken_up_is_done_to_the_old_sandbox(tmp_path, verb):
+    """The first request of a new life, while it does not know yet what there is."""
+    async with life(tmp_path, {}) as manager:
+        chat = Chat(manager, "c")
+        await chat.run("x = 1\nopen('f', 'w').write('x')")
+        gateway = chat.sandbox.gateway_pid()
+    async with life(tmp_path, {}, keep=False) as manager:
+        if verb == "remove":
+            await manager.remove("c")
+            assert not manager.workspace_of("c").exists()
+        elif verb == "restart":
+            await manager.restart("c")
+        else:
+            await manager.claims.claim("c", ClaimRequest(owner="one", want="fresh"))
+        if verb != "restart":
+            assert not Path(f"/proc/{gateway}").exists()
+        ran = await Chat(manager, "c").run("import os\nprint('x' in globals(), os.path.exists('f'))")
+        assert ran.text() == f"False {verb != 'remove'}\n" and ran.fresh
+        assert manager._ledger.holding() == 1
 
 
 async def test_in_one_process_the_next_life_is_told_as_well(tmp_path):

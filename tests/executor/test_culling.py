@@ -16,6 +16,7 @@ from executor.sandbox.base import SandboxUnavailable
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.settings import Settings, run_dir
 from executor.wire import KernelState, Outcome
+from executor.wire_claims import ClaimRequest
 from tests.support.kernels import Chat, managing
 
 pytestmark = pytest.mark.sandbox
@@ -81,6 +82,21 @@ async def test_t25_an_old_sandbox_ends_after_its_cell_and_the_next_cell_gets_ano
         after = await waiting
         assert after.text() == "False\n" and after.fresh and "the age at which it is replaced" in after.started.lost
         assert chat.sandbox is not first and manager.counts.ends["max_lifetime"] == 1
+    finally:
+        await manager.close()
+
+
+async def test_t25_preparing_an_old_sandbox_leaves_its_last_cell_alone(tmp_path):
+    manager, clock = clocked(tmp_path, lifetime_hours=2, idle_minutes=600)
+    try:
+        chat = Chat(manager)
+        running = await busy_with(chat, "import time; time.sleep(1.5); print('whole')")
+        clock.now += 2 * 3600
+        await manager.cull()
+        await manager.prepare(chat.id)
+        claim, made = await manager.claims.claim(chat.id, ClaimRequest(owner="one"))
+        assert claim.state is KernelState.BUSY and not made
+        assert (await running).text() == "whole\n"
     finally:
         await manager.close()
 
