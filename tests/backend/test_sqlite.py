@@ -85,7 +85,9 @@ async def test_a_write_that_fails_in_its_middle_leaves_nothing_and_the_next_one_
     assert await seqs(store) == [1, 2]
 
 
-async def test_the_log_is_moved_into_the_file_again_and_again(store, path):
+@pytest.mark.parametrize("slow_s", [3600.0, 0.0], ids=["on the spot", "in the thread"])
+async def test_the_log_is_moved_into_the_file_again_and_again(store, path, monkeypatch, slow_s):
+    monkeypatch.setattr("orchestrator.adapters.sqlite.SLOW_S", slow_s)
     for seq in range(2, 2500):
         await store.append("c", [step(seq, "x" * 2000)])
         await asyncio.sleep(0)  # so that the loop sees that a move has ended

@@ -59,13 +59,13 @@ class Sqlite:
 
     async def change(self, changes: Sequence[Change]) -> bool:
         if not self._may_at_once or _size(changes) > AT_ONCE_BYTES:
-            return await self._answer(self._queue(self._direct.change, changes, WAIT_MS))
+            return await self._answer(self._queue(self._change_in_time, changes))
         try:
             return self._change_at_once(changes)
         except sqlite3.OperationalError as error:
             if not _is_locked(error):
                 raise unavailable(error) from error
-            return await self._answer(self._queue(self._direct.change, changes, WAIT_MS))
+            return await self._answer(self._queue(self._change_in_time, changes))
         except sqlite3.Error as error:
             raise _told(error) from error
 
@@ -88,6 +88,13 @@ class Sqlite:
             self._wary_until = ended + WARY_S
         if self._direct.pages >= LOG_PAGES:
             self._queue(self._direct.tidy)
+        return changed
+
+    def _change_in_time(self, changes: Sequence[Change]) -> bool:
+        """In the writer's thread, where one may wait."""
+        changed = self._direct.change(changes, WAIT_MS)
+        if self._direct.pages >= LOG_PAGES:
+            self._direct.tidy()
         return changed
 
     def _queue(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
