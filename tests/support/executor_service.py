@@ -36,7 +36,11 @@ class Executor:
         environment |= {f"CODEACT_EXECUTOR_{name}": value for name, value in own.items()} | self._settings
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "executor", "serve"], env=environment, cwd=self.data_dir, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "executor", "serve"],
+            env=environment,
+            cwd=self.data_dir,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self._listening = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
