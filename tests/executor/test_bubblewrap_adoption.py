@@ -173,6 +173,7 @@ async def test_t16_a_gateway_that_the_tenant_stopped_is_dead(
 
 
 async def test_t11_a_deadline_passes_while_there_is_no_executor(lives: Next, tmp_path: Path) -> None:
+    """Not even a gateway that a cell has stopped lives longer."""
     first = lives()
     for lifetime in (5.0, 10.0, 20.0, 40.0):  # the shortest that this machine can make one in
         try:
@@ -182,6 +183,7 @@ async def test_t11_a_deadline_passes_while_there_is_no_executor(lives: Next, tmp
         except SandboxUnavailable:
             continue
     outer, deadline = sandbox.tree.outer.pid, sandbox.deadline
+    os.kill(sandbox.gateway_pid(), signal.SIGSTOP)
     await first.close(keep=True)
     while any(line for line in there_is(tmp_path / "run") if line.startswith("process")):
         assert time.time() < deadline + 30
@@ -203,6 +205,26 @@ async def test_a_lifetime_that_ends_is_told_as_such(lives: Next, tmp_path: Path)
 async def test_an_executor_whose_sandboxes_do_not_survive_adopts_none(lives: Next, tmp_path: Path) -> None:
     await live(tmp_path / "run", tmp_path / "ws")
     assert await lives(survive=False).adopt() == []
+    assert there_is(tmp_path / "run") == []
+
+
+async def test_t39_without_cgroups_it_is_the_same(lives: Next, tmp_path: Path) -> None:
+    def next_life() -> Bubblewrap:
+        backend = lives()
+        backend.place = None
+        return backend
+
+    first = next_life()
+    talk = await bound(first, tmp_path / "ws")
+    assert talk.group is None
+    await first.create(Spec("warm", tmp_path / "warm"))
+    await first.close(keep=True)
+    second = next_life()
+    [sandbox] = await second.adopt()
+    assert (await run(sandbox, "print(x)")).stdout == "41\n" and sandbox.usage().memory is None
+    await second.close(keep=True)
+    (tmp_path / "run" / "one" / "sandbox.json").unlink()
+    assert await next_life().adopt() == []
     assert there_is(tmp_path / "run") == []
 
 

@@ -4,18 +4,20 @@ removed."""
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from executor.sandbox import adoption, left, process
+from executor.sandbox import adoption, left, process, record
 from executor.sandbox.base import SandboxUnavailable, Spec
 from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.place import mounts
 from executor.sandbox.process import Held, started
 from executor.sandbox.programs import default_python
+from executor.sandbox.record import Record
 from tests.executor.kernel_client import run
 from tests.executor.lives import there_is
 
@@ -134,6 +136,10 @@ async def test_t11_a_record_that_names_others_harms_them_not(tmp_path: Path, vic
     noted["facts"].update(outer=[victim, begun], init=[victim, begun], pid=victim, cgroups={"memory": str(fake)})
     (directory / "sandbox.json").write_text(json.dumps(noted))
     (run_dir / "half").mkdir()
+    point = next(mount.point for mount in mounts(Path("/proc/self/mountinfo").read_text()).values())
+    odd_paths = (f"{point}/tasks/{left.mark(run_dir, 'paths')}", f"{point}/\0/{left.mark(run_dir, 'paths')}")
+    for name, facts in (("facts", None), ("paths", {"cgroups": dict(enumerate(odd_paths))})):
+        record.begin(run_dir / name, Record(name, 1, "x", 1.0, time.time() + 600, "talk", "/", facts))
     (run_dir / "odd").mkdir()
     (run_dir / "odd" / "sandbox.json").mkdir()
     backend = Bubblewrap(run_dir, default_python(), survive=True)
@@ -186,6 +192,7 @@ def test_a_records_cgroups_are_those_of_its_own_name(tmp_path: Path) -> None:
     for path in (str(tmp_path / mark), str(point / "other"), f"{point}/../../tmp/{mark}", f"{own}/more", "", mark, 7, None):
         assert left.noted_cgroups(tmp_path, "one", {"cgroups": {"memory": path}}) == {}
     assert left.noted_cgroups(tmp_path, "one", {"cgroups": {"memory": own}}) == {"memory": Path(own)}
+    assert left.noted_cgroups(tmp_path, "one", None) == {}
     for odd in (None, [], "x", 7):
         assert left.noted_cgroups(tmp_path, "one", {"cgroups": odd}) == {}
     assert left.noted_cgroups(tmp_path, "one", {}) == {}

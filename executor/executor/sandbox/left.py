@@ -57,10 +57,10 @@ def sandboxes(run_dir: Path) -> list[Path]:
     return [path for path in run_dir.iterdir() if path.is_dir() and path.name.partition(".")[0] != ETC]
 
 
-def noted_cgroups(run_dir: Path, id: str, facts: dict[str, Any]) -> dict[str, Path]:
+def noted_cgroups(run_dir: Path, id: str, facts: Any) -> dict[str, Path]:
     """The cgroups that a sandbox's record names, by controller, as far as they can be its own: they may be elsewhere than
     this life of the executor would make them."""
-    noted = facts.get("cgroups")
+    noted = facts.get("cgroups") if isinstance(facts, dict) else None
     points = [mount.point for mount in mounts(Path("/proc/self/mountinfo").read_text()).values()]
     found = {str(name): Path(str(path)) for name, path in noted.items()} if isinstance(noted, dict) else {}
     own = mark(run_dir, id)
@@ -82,17 +82,18 @@ def sweep(run_dir: Path, place: Place | None, keep: Collection[str] = ()) -> Non
     gone_within([path for parent in parents for path in parent.glob(f"{ours}*") if path.name not in kept], KILL_S)
     for directory in [path for path in sandboxes(run_dir) if path.name not in keep]:
         note = record.read(directory)
-        elsewhere = noted_cgroups(run_dir, directory.name, note.facts).values() if note else ()
-        remove(run_dir, directory.name, place, list(elsewhere))
+        noted = noted_cgroups(run_dir, directory.name, note.facts) if note else {}
+        remove(run_dir, directory.name, place, noted.values())
     if not keep:
         for path in run_dir.glob(f"{ETC}.*"):  # of earlier lives, in use by the sandboxes they left
             shutil.rmtree(path, ignore_errors=True)
 
 
-def remove(run_dir: Path, id: str, place: Place | None, cgroups: Collection[Path] = ()) -> None:
-    """Removes a sandbox's cgroups, those given as well as those where they are made now, and its directory. Blocks."""
-    usual = [parent / mark(run_dir, id) for parent in place.parents.values()] if place else []
-    gone_within([*{*usual, *cgroups}], KILL_S)
+def remove(run_dir: Path, id: str, place: Place | None, noted: Collection[Path] = ()) -> None:
+    """Removes a sandbox's cgroups, those `noted` as well as those where they are made now, and its directory. Blocks."""
+    gone_within([parent / mark(run_dir, id) for parent in place.parents.values()] if place else [], KILL_S)
+    with suppress(OSError, ValueError):  # a record can name what no cgroup can be called
+        gone_within(list(noted), KILL_S)
     shutil.rmtree(run_dir / id, ignore_errors=True)
 
 
