@@ -1,5 +1,6 @@
 """What the host sees of a sandbox, whichever backend made it."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from executor.sandbox.bubblewrap import Bubblewrap
 from executor.sandbox.docker.backend import Docker
 from executor.sandbox.docker.container import Container
 from executor.sandbox.docker.ground import Options
+from executor.sandbox.identity import runner_id
 from executor.sandbox.programs import default_python
 from executor.sandbox.running import Running
+from tests.support.docker import containers
 
 Any = Running | Container
 AnyBackend = Bubblewrap | Docker
@@ -67,3 +70,14 @@ def counted(backend: AnyBackend) -> bool:
 def left_in(backend: AnyBackend) -> list[str]:
     """What there is in its run directory but for what is always there."""
     return sorted({path.name for path in backend.run_dir.iterdir()} - {"etc", "lock", "runner.key"})
+
+
+def on_engine(backend: Docker) -> list[str]:
+    """The containers of this backend, whatever became of them."""
+    return containers(f"codeact.sandbox.runner={runner_id(backend.run_dir)}")
+
+
+async def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.05)
