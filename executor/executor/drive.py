@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor import files, outcomes, words
+from executor import outcomes, words
 from executor.cell import Cell, Ending
 from executor.channel import Channel
 from executor.lifecycle import Reason, Step
@@ -16,9 +16,9 @@ from executor.outbox import Outbox
 from executor.pressure import Pressure
 from executor.questions import Questions, within
 from executor.sandbox.base import SandboxUnavailable
-from executor.slot import GLANCE_ENTRIES, GLANCE_S, Slot
+from executor.slot import Slot
 from executor.stopping import stop
-from executor.wire import Closed, FileChange, KernelState, Outcome, Rung, Started, Starting
+from executor.wire import Closed, KernelState, Outcome, Rung, Started, Starting
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ async def _channel(slot: Slot, run: Run) -> Channel | None:
 
 
 async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
-    before = slot.pressure()
+    before = slot.gauge.read()
     lost = slot.history.tell() if channel.fresh else None
     run.outbox.put(Started(fresh=channel.fresh, lost=words.lost(lost.reason) if lost else ""))
     slot.step(Step.RUN)
@@ -147,7 +147,7 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
         slot.history.untold = None  # this cell's words say so
     duration = time.monotonic() - began
     run.outbox.flush_tail()
-    changes = await _changed(slot)
+    changes = await slot.files.changed()
     return Closed(
         outcome=end.outcome,
         execution_count=_count(cell),
@@ -183,7 +183,7 @@ def _by_itself(slot: Slot, cell: Cell, run: Run, before: Pressure) -> _End:
     elif run.reason:
         return _End(Outcome.INTERRUPTED, False, words.taken_away(run.reason, True, run.files_kept))
     else:
-        outcome, kept = outcomes.died(ending, slot.burst(before)), False
+        outcome, kept = outcomes.died(ending, slot.gauge.burst(before)), False
         if ending is Ending.DIED and not cell.begun.done():
             slot.drop(Reason.KERNEL_CRASH_LOOP)  # the code may lie in a queue, and would be run by the next kernel
     return _End(outcome, kept, words.ended(outcome, kept, slot.limits.memory, run.timeout_s), raised)
@@ -192,16 +192,6 @@ def _by_itself(slot: Slot, cell: Cell, run: Run, before: Pressure) -> _End:
 def _count(cell: Cell) -> int | None:
     count = (cell.reply or {}).get("execution_count")
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**53 else None
-
-
-async def _changed(slot: Slot) -> list[FileChange]:
-    """A small workspace is looked through on the spot: a hop to a thread takes longer than the look."""
-    now = files.snapshot(slot.workspace, GLANCE_ENTRIES, GLANCE_S)
-    if not now.complete:
-        now = await asyncio.to_thread(files.snapshot, slot.workspace)
-    changes = files.changes(slot.files, now)
-    slot.files = now
-    return changes
 
 
 def _not_run(run: Run) -> Closed:

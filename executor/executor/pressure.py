@@ -24,16 +24,17 @@ class Pressure(NamedTuple):
 
 
 class Gauge:
-    """The pressure of a sandbox whose processes may use `data` bytes."""
+    """The pressure of a sandbox whose processes may use `data` bytes. `sandbox` is None when there is none (any more)."""
 
     def __init__(self, data: int) -> None:
+        self.sandbox: Sandbox | None = None
         self._data = data
         self._last = self._calm = Pressure()
 
-    def read(self, sandbox: Sandbox | None) -> Pressure:
+    def read(self) -> Pressure:
         """Now; what was read last, when there is no sandbox any more."""
-        if sandbox is not None:
-            usage = sandbox.usage()
+        if self.sandbox is not None:
+            usage = self.sandbox.usage()
             self._last = Pressure(usage.oom_kills, usage.peak)
         return self._last
 
@@ -41,6 +42,6 @@ class Gauge:
         """A cell begins with what was read last; only what comes on top of it is its own."""
         self._calm = self._last
 
-    def burst(self, sandbox: Sandbox | None, before: Pressure | None = None) -> bool:
+    def burst(self, before: Pressure | None = None) -> bool:
         """Whether memory has run out since `before`, or since the last cell began."""
-        return self.read(sandbox).burst(before or self._calm, self._data)
+        return self.read().burst(before or self._calm, self._data)

@@ -7,20 +7,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from executor import files
 from executor.channel import Channel
 from executor.history import History
 from executor.lifecycle import IllegalStep, Life, Reason, State, Step
 from executor.live import Live
-from executor.pressure import Gauge, Pressure
+from executor.pressure import Gauge
 from executor.sandbox.base import Limits, Profile, SandboxUnavailable
+from executor.shared import heard, result
+from executor.watch import Watch
 from executor.wire import KernelState, SandboxStatus
 
 log = logging.getLogger(__name__)
 
 LEAVE_S = 15.0
 REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole sandbox is replaced
-GLANCE_ENTRIES, GLANCE_S = 200, 0.001  # of a workspace, that may be looked at while everybody else waits
 
 Listener = Callable[[str], None]
 Source = Callable[["Slot", Listener], Awaitable[Live]]
@@ -50,13 +50,13 @@ class Slot:
         self.used = 0.0  # when a cell last began or ended, on the manager's clock
         self.note = ""  # what became of a cell that an earlier life of the executor was running
         self.history = History(wall, lambda: changed(self))
-        self.files = files.Snapshot()
+        self.files = Watch(workspace)
         self.listeners: set[Listener] = set()
         self._begun = begun
         self._obtain = obtain
         self._phase = ""
         self._live: Live | None = None
-        self._gauge = Gauge(limits.data)
+        self.gauge = Gauge(limits.data)
         self._making: asyncio.Task[Channel] | None = None
         self._dropping: asyncio.Task[None] | None = None
 
@@ -101,7 +101,7 @@ class Slot:
     async def awake(self) -> Channel:
         """The kernel, once it answers. Raises SandboxUnavailable."""
         ready = self.ready()
-        return ready if isinstance(ready, Channel) else await _result(ready)
+        return ready if isinstance(ready, Channel) else await result(ready)
 
     def adopt(self, life: Life, source: Source) -> None:
         """There is a sandbox that an earlier life of the executor made for this conversation; `source` takes it up, or
@@ -111,7 +111,7 @@ class Slot:
 
     def _make_by(self, source: Source) -> asyncio.Task[Channel]:
         self._making = asyncio.create_task(self._make(source))
-        self._making.add_done_callback(_heard)
+        self._making.add_done_callback(heard)
         return self._making
 
     def status(self) -> SandboxStatus:
@@ -123,21 +123,13 @@ class Slot:
             memory_limit=self.limits.memory if usage is not None else None,
         )
 
-    def pressure(self) -> Pressure:
-        """How short of memory the sandbox has been; of the last one, when there is none any more."""
-        return self._gauge.read(self._live.sandbox if self._live is not None else None)
-
-    def burst(self, before: Pressure | None = None) -> bool:
-        """Whether memory has run out since, or since the last cell began."""
-        return self._gauge.burst(self._live.sandbox if self._live is not None else None, before)
-
     def step(self, step: Step) -> None:
         """Raises IllegalStep."""
         if self.life is None:
             raise IllegalStep(f"{step} without a sandbox")
         self.life.step(step)
         if step is Step.RUN:
-            self._gauge.calm()
+            self.gauge.calm()
             self.note = ""
             self.history.hold()
 
@@ -161,7 +153,7 @@ class Slot:
             await asyncio.wait([self._making], timeout=LEAVE_S)
             if not self._making.done():
                 await self.drop(Reason.RELEASED)
-        live, self._live, self.life = self._live, None, None
+        live, self._live, self.life, self.gauge.sandbox = self._live, None, None, None
         if live is not None:
             await live.leave()
 
@@ -174,10 +166,11 @@ class Slot:
                 await asyncio.shield(dropping)
             await self._begun(self)
             if self._making is not None and self._making is not asyncio.current_task():
-                return await _result(self._making)  # there was a sandbox of this conversation, which is taken up
+                return await result(self._making)  # there was a sandbox of this conversation, which is taken up
             return self.channel or await self._revived() or await self._created(source)
         except Exception:
-            self._failed()
+            if self._making is asyncio.current_task():  # or it was given up, and there may be another one
+                self._failed()
             raise
 
     async def _revived(self) -> Channel | None:
@@ -202,7 +195,7 @@ class Slot:
         self._announce("starting the sandbox")
         live = await source(self, self._announce)
         try:
-            await self._look()
+            await self.files.look()
             if live.channel.lost or self._making is not asyncio.current_task():
                 raise SandboxUnavailable("The sandbox ended while Python was starting.")
         except BaseException:
@@ -211,14 +204,9 @@ class Slot:
         self._take(live)
         return live.channel
 
-    async def _look(self) -> None:
-        """What files there are, before a cell changes any."""
-        self.files = files.snapshot(self.workspace, GLANCE_ENTRIES, GLANCE_S)
-        if not self.files.complete:
-            self.files = await asyncio.to_thread(files.snapshot, self.workspace)
-
     def _take(self, live: Live) -> None:
         self.life, self._live = live.life, live
+        self.gauge.sandbox = live.sandbox
         live.channel.tell = self._on
         if live.life.state is State.BOOTING:
             live.life.step(Step.READY)
@@ -229,7 +217,7 @@ class Slot:
         self.history.begin(same)
 
     def _failed(self) -> None:
-        """A making of our own came to nothing. (One that is cancelled was given up by `drop`, which saw to the rest.)"""
+        """A making came to nothing. (One that was given up by `drop` is seen to there.)"""
         live = self._live
         self._part(Reason.CREATE_TIMEOUT)
         if live is not None:
@@ -244,21 +232,24 @@ class Slot:
 
     def _on(self, step: Step) -> None:
         """What the channel tells. A loss while the kernel is being waited for is dealt with by `_make`."""
-        self.pressure()
+        self.gauge.read()
         if step is not Step.GONE:
             self.step(step)
-            self.history.lose("out_of_memory" if self.burst() else "kernel_died")
-        elif self._making is None or self._making.done():
+            self.history.lose("out_of_memory" if self.gauge.burst() else "kernel_died")
+            return
+        if self.life is not None:
+            self.life.step(Step.GONE)
+        if self._making is None or self._making.done():
             self.drop(self._why())
 
     def _why(self) -> Reason:
-        return Reason.OOM_CONTAINER if self.burst() else Reason.GATEWAY_DIED
+        return Reason.OOM_CONTAINER if self.gauge.burst() else Reason.GATEWAY_DIED
 
     def _part(self, reason: Reason) -> None:
         """One that is still being made is only blamed: whoever makes it has to end it."""
-        self.pressure()
+        self.gauge.read()
         life, self.life, live, self._live = self.life, None, self._live, None
-        self._phase = ""
+        self._phase, self.gauge.sandbox = "", None
         if life is not None:
             life.blame(reason)
         if live is not None:
@@ -282,23 +273,8 @@ class Slot:
             live.channel.tell = _nobody
             await live.end(reason)
         if with_files:
-            await asyncio.to_thread(files.remove, self.workspace)
-            self.files = files.Snapshot()
-
-
-async def _result(making: asyncio.Task[Channel]) -> Channel:
-    """Abandoning this does not end the making. Raises SandboxUnavailable, also when the making was given up."""
-    await asyncio.wait([making])
-    if making.cancelled():
-        raise SandboxUnavailable("The sandbox was removed while it was being started.")
-    return making.result()
+            await self.files.remove()
 
 
 def _nobody(step: Step) -> None:
     """Nobody wants to know any more."""
-
-
-def _heard(task: asyncio.Task[Channel]) -> None:
-    """A failure that nobody waited for (prepare) shows when a cell runs; it is no unretrieved exception."""
-    if not task.cancelled():
-        task.exception()
