@@ -20,7 +20,7 @@ from executor.settings import Settings
 from executor.wire import KernelState, Outcome
 from executor.wire_claims import ClaimRequest
 from tests.executor.calling import Caller
-from tests.support.executor_service import Executor, remove_all
+from tests.support.executor_service import Executor, end, remove_all
 from tests.support.kernels import Chat
 
 pytestmark = pytest.mark.sandbox
@@ -182,7 +182,7 @@ async def service(data_dir, by, **settings):
         yield executor
         await remove_all(executor)
     finally:
-        await asyncio.to_thread(executor.stop)
+        await end(executor)
 
 
 @asynccontextmanager

@@ -12,9 +12,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
+from executor.local import make_backend
+from executor.settings import Settings
 from orchestrator.adapters.kernel_http import HttpKernel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +66,13 @@ class Executor:
     def pid(self) -> int:
         return self.process.pid
 
+    def sandbox_settings(self) -> Settings:
+        """As the service itself reads them."""
+        prefix = "CODEACT_SANDBOX_"
+        ours = {name.removeprefix(prefix): value for name, value in self._settings.items() if name.startswith(prefix)}
+        chosen: dict[str, Any] = {name.lower(): value for name, value in ours.items()}
+        return Settings(_env_file=None, **chosen)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends it and waits; its exit status."""
         if self.process.poll() is None:
@@ -87,7 +97,15 @@ class ServedKernel(HttpKernel):
     async def close(self) -> None:
         await super().close()
         await remove_all(self.executor)
-        await asyncio.to_thread(self.executor.stop)
+        await end(self.executor)
+
+
+async def end(executor: Executor) -> None:
+    """Stops it, and ends the sandboxes that it left to a next life: nobody else would, for hours."""
+    await asyncio.to_thread(executor.stop)
+    backend = make_backend(executor.data_dir, executor.sandbox_settings())
+    await backend.adopt()
+    await backend.close()
 
 
 async def remove_all(executor: Executor) -> None:
