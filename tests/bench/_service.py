@@ -17,6 +17,7 @@ from pathlib import Path
 from executor.wire import Closed, Display, Outcome, Stream
 from orchestrator.adapters.kernel_http import HttpKernel
 from tests.bench.harness import ROOT
+from tests.support.executor_service import end_left
 
 
 class Service:
@@ -64,6 +65,7 @@ async def service(**settings: str) -> AsyncGenerator[Service, None]:
                 await kernel.close()
         finally:
             await _end(process)
+            await end_left(Path(made), settings)
 
 
 async def _listening(process: asyncio.subprocess.Process) -> str:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,14 @@ class Executor:
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.token = secrets.token_hex(16)
         self.data_dir = data_dir
-        self._settings = settings
+        self.settings = settings
         self.lines: list[dict[str, object]] = []
         self._start()
 
     def _start(self) -> None:
         own = {"PORT": "0", "TOKEN": self.token, "DATA_DIR": str(self.data_dir)}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "executor"), str(ROOT)])}
-        environment |= {f"CODEACT_EXECUTOR_{name}": value for name, value in own.items()} | self._settings
+        environment |= {f"CODEACT_EXECUTOR_{name}": value for name, value in own.items()} | self.settings
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "executor", "serve"],
@@ -65,13 +65,6 @@ class Executor:
     @property
     def pid(self) -> int:
         return self.process.pid
-
-    def sandbox_settings(self) -> Settings:
-        """As the service itself reads them."""
-        prefix = "CODEACT_SANDBOX_"
-        ours = {name.removeprefix(prefix): value for name, value in self._settings.items() if name.startswith(prefix)}
-        chosen: dict[str, Any] = {name.lower(): value for name, value in ours.items()}
-        return Settings(_env_file=None, **chosen)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ends it and waits; its exit status."""
@@ -103,7 +96,15 @@ class ServedKernel(HttpKernel):
 async def end(executor: Executor) -> None:
     """Stops it, and ends the sandboxes that it left to a next life: nobody else would, for hours."""
     await asyncio.to_thread(executor.stop)
-    backend = make_backend(executor.data_dir, executor.sandbox_settings())
+    await end_left(executor.data_dir, executor.settings)
+
+
+async def end_left(data_dir: Path, environment: Mapping[str, str]) -> None:
+    """What a service that ran with this environment and has ended left to its next life."""
+    prefix = "CODEACT_SANDBOX_"
+    ours = {name.removeprefix(prefix): value for name, value in environment.items() if name.startswith(prefix)}
+    chosen: dict[str, Any] = {name.lower(): value for name, value in ours.items()}
+    backend = make_backend(data_dir, Settings(_env_file=None, **chosen))
     await backend.adopt()
     await backend.close()
 
