@@ -76,7 +76,7 @@ class Channel:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.wait([self._reader])
-        await self._gateway.close()  # no closing handshake: the gateway may be stopped, and is about to be killed anyway
+        await self._gateway.close()
         self.give_up()
 
     @property

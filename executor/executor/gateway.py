@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import aiohttp
 
@@ -10,6 +11,7 @@ from executor import jupyter
 from executor.sandbox.base import Sandbox, SandboxUnavailable
 
 MAX_FRAME = 64 * 1024**2  # the gateway itself cuts messages far below that; a larger one ends the connection
+CLOSE_S = 0.2
 BASE = "http://sandbox/api/kernels"
 
 
@@ -23,12 +25,13 @@ class Gateway:
             timeout=aiohttp.ClientTimeout(total=None),
         )
         self._kernel = ""
+        self._ws: aiohttp.ClientWebSocketResponse | None = None
 
     async def connect(self, session_id: str) -> aiohttp.ClientWebSocketResponse:
         """The websocket to the kernel. Raises SandboxUnavailable."""
         try:
             self._kernel = await self._find()
-            ws = await self._http.ws_connect(
+            self._ws = ws = await self._http.ws_connect(
                 f"{BASE}/{self._kernel}/channels?session_id={session_id}",
                 protocols=[jupyter.V1],
                 max_msg_size=MAX_FRAME,
@@ -49,7 +52,12 @@ class Gateway:
             return False
 
     async def close(self) -> None:
+        """Without a closing handshake: the gateway may be stopped, and is about to be killed anyway."""
         await self._http.close()
+        if self._ws is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self._ws.close()  # gives back what is left of the connection that has just been cut
 
     async def _find(self) -> str:
         async with self._http.get(BASE) as answer:
