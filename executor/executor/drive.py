@@ -22,6 +22,8 @@ from executor.wire import Closed, KernelState, Outcome, Rung, Started, Starting
 
 log = logging.getLogger(__name__)
 
+EVIDENCE_S = 4.0  # for what has ended by itself to show why
+
 
 def _future() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
@@ -165,6 +167,8 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
 async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, before: Pressure) -> _End:
     await within(run.timeout_s, run.questions, cell.ended, run.stopped)
     if cell.ended.done():
+        if cell.ended.result() is Ending.LOST:
+            await slot.gone(EVIDENCE_S)
         return _by_itself(slot, cell, run, before)
     outcome = Outcome.INTERRUPTED if run.stopped.done() else Outcome.TIMED_OUT
     rung = await stop(slot, channel, cell)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from executor.lifecycle import Reason
 from executor.wire_claims import Previous
 
 NOT_STOPPED = "did_not_stop"  # the reason why variables are gone that a cell's stop took along
@@ -50,6 +51,14 @@ class History:
         if self.holds_variables:
             self.holds_variables = False
             self.previous = self.untold = Previous(reason=reason, at=self._wall())
+            self._changed()
+
+    def explain(self, reason: str) -> None:
+        """Why the kernel was lost has shown only now."""
+        if self.previous is not None and self.previous.reason == Reason.GATEWAY_DIED:
+            told = self.untold is None
+            self.previous = Previous(reason=reason, at=self.previous.at)
+            self.untold = None if told else self.previous
             self._changed()
 
     def tell(self) -> Previous | None:

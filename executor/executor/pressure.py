@@ -24,7 +24,7 @@ class Pressure(NamedTuple):
 
 
 class Gauge:
-    """The pressure of a sandbox whose processes may use `data` bytes. `sandbox` is None when there is none (any more)."""
+    """The pressure of a sandbox whose processes may use `data` bytes. `sandbox` is the last that there was."""
 
     def __init__(self, data: int) -> None:
         self.sandbox: Sandbox | None = None
@@ -32,11 +32,16 @@ class Gauge:
         self._last = self._calm = Pressure()
 
     def read(self) -> Pressure:
-        """Now; what was read last, when there is no sandbox any more."""
+        """Now; what was read last, when the sandbox has taken its counters along."""
         if self.sandbox is not None:
             usage = self.sandbox.usage()
-            self._last = Pressure(usage.oom_kills, usage.peak)
+            kills = self._last.kills if usage.oom_kills is None else usage.oom_kills
+            self._last = Pressure(kills, self._last.peak if usage.peak is None else usage.peak)
         return self._last
+
+    def watch(self, sandbox: Sandbox) -> None:
+        """Another sandbox, whose counters begin anew."""
+        self.sandbox, self._last, self._calm = sandbox, Pressure(), Pressure()
 
     def calm(self) -> None:
         """A cell begins with what was read last; only what comes on top of it is its own."""

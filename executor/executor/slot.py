@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 from executor.channel import Channel
@@ -20,6 +21,7 @@ from executor.wire import KernelState, SandboxStatus
 log = logging.getLogger(__name__)
 
 LEAVE_S = 15.0
+LAST_S = 2.0  # for a sandbox whose gateway is gone to end as a whole, and to show why
 REVIVE_S = 10.0  # for a kernel in the place of one that died, before the whole sandbox is replaced
 
 Listener = Callable[[str], None]
@@ -146,6 +148,11 @@ class Slot:
         self._dropping = asyncio.create_task(self._drop(live, reason, making, self._dropping, with_files))
         return self._dropping
 
+    async def gone(self, within_s: float) -> None:
+        """Waits until nothing is left of the sandbox that was dropped last."""
+        if self._dropping is not None:
+            await asyncio.wait([self._dropping], timeout=within_s)
+
     async def leave(self) -> None:
         """Let go of the sandbox, which goes on living. Nothing may be running in it. One that is still being made gets a
         little time to come into being."""
@@ -153,7 +160,7 @@ class Slot:
             await asyncio.wait([self._making], timeout=LEAVE_S)
             if not self._making.done():
                 await self.drop(Reason.RELEASED)
-        live, self._live, self.life, self.gauge.sandbox = self._live, None, None, None
+        live, self._live, self.life = self._live, None, None
         if live is not None:
             await live.leave()
 
@@ -206,7 +213,7 @@ class Slot:
 
     def _take(self, live: Live) -> None:
         self.life, self._live = live.life, live
-        self.gauge.sandbox = live.sandbox
+        self.gauge.watch(live.sandbox)
         live.channel.tell = self._on
         if live.life.state is State.BOOTING:
             live.life.step(Step.READY)
@@ -237,24 +244,38 @@ class Slot:
             self.step(step)
             self.history.lose("out_of_memory" if self.gauge.burst() else "kernel_died")
             return
-        if self.life is not None:
-            self.life.step(Step.GONE)
+        live = self._live
+        if live is None:
+            return
+        live.life.step(Step.GONE)
         if self._making is None or self._making.done():
-            self.drop(self._why())
+            self._part()
+            self._dropping = asyncio.create_task(self._bury(live, self._dropping))
 
     def _why(self) -> Reason:
         return Reason.OOM_CONTAINER if self.gauge.burst() else Reason.GATEWAY_DIED
 
-    def _part(self, reason: Reason) -> None:
-        """One that is still being made is only blamed: whoever makes it has to end it."""
+    def _part(self, reason: Reason | None = None) -> None:
+        """One that is still being made is only blamed: whoever makes it has to end it. Without a reason it is still to be
+        found, and the sandbox to be ended."""
         self.gauge.read()
         life, self.life, live, self._live = self.life, None, self._live, None
-        self._phase, self.gauge.sandbox = "", None
-        if life is not None:
+        self._phase = ""
+        if life is not None and reason is not None:
             life.blame(reason)
-        if live is not None:
+        if live is not None and reason is not None:
             live.life.kill(reason)
-        self.history.lose(reason)
+        self.history.lose(reason or Reason.GATEWAY_DIED)
+
+    async def _bury(self, live: Live, before: asyncio.Task[None] | None) -> None:
+        """It ended by itself, or answers no more. Why shows once all of it has ended."""
+        if before is not None:
+            await asyncio.wait([before])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await live.sandbox.wait()
+        self.history.explain(self._why())
+        await live.end(self._why())
 
     async def _drop(
         self,
