@@ -21,10 +21,10 @@ dev:
 
 test: dev  ## set up, then every test: Python, page, browser
 	npm --prefix frontend run --silent test
-	$(PY)/pytest -c tests/pyproject.toml $(or $(ONLY),tests)
+	$(PY)/pytest -c tests/pyproject.toml $(or $(ONLY),-n 2 --dist loadfile tests)
 
 test-executor: dev  ## the executor's contract and acceptance tests on both backends, and a table of them
-	$(PY)/pytest -c tests/pyproject.toml -p tests.support.backends_table tests/contract/test_kernel.py tests/executor
+	$(PY)/pytest -c tests/pyproject.toml -p tests.support.backends_table -n 2 --dist loadfile tests/contract/test_kernel.py tests/executor
 
 check: dev  ## ruff, mypy --strict, eslint, tsc
 	$(PY)/ruff check --config tests/pyproject.toml $(PYTHON_SOURCES)

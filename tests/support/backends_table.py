@@ -89,7 +89,7 @@ class Table:
             for column in columns_of(report.nodeid, "sandbox" in report.keywords):
                 cell = self.cells[row, column]
                 cell.counts[report.outcome] += 1
-                if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+                if report.outcome == "skipped" and isinstance(report.longrepr, tuple | list):
                     cell.why = str(report.longrepr[2]).removeprefix("Skipped: ")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
