@@ -42,7 +42,10 @@ class LocalKernel:
         await self._manager.remove(conversation)
 
     async def check(self) -> Health:
-        return await self._health.get()
+        health = await self._health.get()
+        if health.ok:
+            self._manager.begin()  # somebody is there: from now on a sandbox is kept ready
+        return health
 
     async def close(self) -> None:
         await self._manager.close()
