@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -13,6 +14,8 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import aiohttp
 
 from executor.wire import Closed, Display, Outcome, Stream
 from orchestrator.adapters.kernel_http import HttpKernel
@@ -41,6 +44,13 @@ class Service:
                 assert event.outcome is Outcome.OK, event
                 size += event.dropped_bytes
         return first, time.perf_counter() - begun, size
+
+    async def pool_depth(self) -> int:
+        """Warm sandboxes that wait, as the service's own metrics tell it."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with aiohttp.ClientSession() as http, http.get(f"{self.url}/metrics", headers=headers) as answer:
+            found = re.search(r"^codeact_executor_pool_depth (\S+)$", await answer.text(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
 
 
 @asynccontextmanager
