@@ -107,7 +107,7 @@ def make_manager(state: Path, data_limit: int) -> Manager:
     specs = OneSpec()
     specs.data_limit = data_limit
     context = zmq.asyncio.Context()
-    context.rcvhwm = 64  # messages; what a slow client leaves unread waits in the kernel, whose memory is limited
+    context.rcvhwm = 32  # messages; what a slow client leaves unread waits in the kernel, whose memory is limited
     context.reconnect_ivl = 10  # ms; a kernel that starts is found at once, not within the default tenth of a second
     with warnings.catch_warnings():
         # jupyter_server would rather have its own kernel manager, which checks every action against a JSON schema.

@@ -115,7 +115,7 @@ async def test_t14_a_client_that_reads_nothing_leaves_the_gateway_small(sandbox:
         status = Path(f"/proc/{seen.gateway(sandbox)}/status").read_text()
         resident = int(status.split("VmRSS:")[1].split()[0]) // 1024
         client.ws._response.connection.transport.resume_reading()
-        assert resident < 400, f"{resident} MiB"
+        assert resident < 250, f"{resident} MiB"
 
 
 async def test_t26_input_fails_with_words(sandbox: seen.Any) -> None:
