@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import orjson
 import pytest
@@ -155,3 +156,33 @@ def test_whatever_is_shown_can_be_sent_on(kind, content):
         message = decode(frame(kind, candidate))
         if message is not None and (event := output(message)) is not None:
             assert orjson.loads(event.model_dump_json())
+
+
+TEXTS = st.text(alphabet='"\\\\,[{é\\nx', max_size=200)
+
+
+@given(
+    st.recursive(
+        TEXTS | st.integers(), lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5)
+    )
+)
+def test_t19_no_value_hides_in_what_is_taken_for_text(value):
+    """What is left out of the count is in strings: the rest still holds every bracket and comma between values."""
+    content = json.dumps(value).encode()
+    outside = re.sub(r'"(?:[^"\\]|\\.)*"', "", content.decode())
+    assert jupyter._outside_strings(content) >= len(outside)
+
+
+@pytest.mark.parametrize(
+    ("content", "crowded"),
+    [
+        (b'{"data": "' + b"[,{" * 400_000 + b'"}', False),
+        (b'{"data": "' + b"x" * 10**6 + b'", "more": [' + b"0," * 600_000 + b"0]}", True),
+        (b'{"data": "' + b"\\\\" * 10**6 + b'", "more": [' + b"0," * 600_000 + b"0]}", True),
+        (b'{"a\\\\\\"": [' + b"[]," * 400_000 + b"0]}", True),
+        (b"[" * 10**6, True),
+        (b'["' + b'\\"' * 10**6 + b'"]', False),
+    ],
+)
+def test_t19_crowded_json_is_known_before_it_is_parsed(content, crowded):
+    assert jupyter._crowded(content) is crowded

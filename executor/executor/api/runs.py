@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
@@ -21,7 +22,7 @@ async def _lines(manager: Manager, request: RunRequest, fence: int) -> AsyncGene
     events = manager.run(request.conversation, request.cell, request.code, request.timeout_s, request.allow_stdin, fence)
     async with aclosing(events):
         async for event in events:
-            yield event.model_dump_json().encode() + b"\n"
+            yield orjson.dumps(event.model_dump(), option=orjson.OPT_APPEND_NEWLINE)
 
 
 def run_routes(manager: Manager) -> APIRouter:
