@@ -94,7 +94,7 @@ class Ours:
 @asynccontextmanager
 async def ours(**settings: Any) -> AsyncGenerator[Ours, None]:
     data = Path(tempfile.mkdtemp(prefix="codeact-bench-"))
-    manager = make_manager(data, Settings(**settings))
+    manager = make_manager(data, Settings(**{"warm": 0, **settings}))
     try:
         yield Ours(manager)
     finally:
