@@ -4,6 +4,7 @@
     ├── Refusable                what was asked cannot be done as things are; nothing has changed
     │   ├── NotFound             no such conversation (or not yours, which is the same)
     │   ├── TurnIsOpen           a turn of the conversation is still running
+    │   ├── KernelUnavailable    whatever makes sandboxes cannot be reached, or cannot do it now
     │   └── Invalid              the request itself is wrong; `param` names the field
     ├── Conflict                 another owner drives this turn: stop driving it
     ├── BadSetting               a setting makes no sense; nothing was started
@@ -54,6 +55,10 @@ class TurnIsOpen(Refusable):
         self, words: str = "The conversation is still busy with the last message. Stop it, or wait until it has finished."
     ) -> None:
         super().__init__(words)
+
+
+class KernelUnavailable(Refusable):
+    status = 503
 
 
 class Invalid(Refusable):

@@ -76,7 +76,8 @@ class Kernel(Protocol):
         ...
 
     async def interrupt(self, conversation: str) -> None:
-        """Stop the running cell, by ever harder means; its run ends with Closed within 10 s. No cell: nothing happens."""
+        """Stop the running cell, by ever harder means; its run ends with Closed within 10 s. No cell: nothing happens.
+        Never raises: where the cell cannot be reached any more, its run ends all the same."""
         ...
 
     async def prepare(self, conversation: str) -> None:
@@ -84,13 +85,15 @@ class Kernel(Protocol):
         ...
 
     async def restart(self, conversation: str) -> None:
-        """An empty kernel, files kept. Returns when it is ready."""
+        """An empty kernel, files kept. Returns when it is ready. Raises KernelUnavailable."""
         ...
 
-    async def status(self, conversation: str) -> SandboxStatus: ...
+    async def status(self, conversation: str) -> SandboxStatus:
+        """Raises KernelUnavailable."""
+        ...
 
     async def remove(self, conversation: str) -> None:
-        """Sandbox and files are gone for good."""
+        """Sandbox and files are gone for good. Raises KernelUnavailable."""
         ...
 
     async def check(self) -> Health: ...

@@ -22,6 +22,7 @@ from orchestrator.agent.actions import CodeClosed, CodeOpened, CodeText, Decoder
 from orchestrator.agent.outputs import Collector, merge
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
+from orchestrator.errors import KernelUnavailable
 from orchestrator.journal import Journal
 from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Text, ToolCall
 from orchestrator.protocol import events as ev
@@ -260,7 +261,11 @@ class Runner:
             self._flush = None
 
     async def _tell_kernel(self) -> None:
-        status = await self._world.kernel.status(self.conversation)
+        try:
+            status = await self._world.kernel.status(self.conversation)
+        except KernelUnavailable as error:  # the cell has said what there is to say
+            log.warning("the kernel's state of conversation %s is not known: %s", self.conversation, error)
+            return
         changed = ev.KernelChanged(
             state=status.state, words="", memory_used=status.memory_used, memory_limit=status.memory_limit
         )

@@ -6,14 +6,15 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from aiohttp import web
 
-from executor.wire import Closed, Outcome, Stream
-from orchestrator.adapters.kernel_http import MAX_LINE, HttpKernel
-from orchestrator.errors import BadSetting
+from executor.wire import Closed, Outcome, Started, Stream
+from orchestrator.adapters.kernel_http import HttpKernel
+from orchestrator.adapters.run_stream import MAX_LINE
+from orchestrator.errors import BadSetting, KernelUnavailable
 from orchestrator.settings import Settings
 from orchestrator.wiring import executor_token
 from tests.support.kernels import gather
@@ -34,6 +35,8 @@ class Lying:
         self.refuse: tuple[int, dict[str, str]] | None = None
         self.leases = 0
         self.runs: list[dict[str, object]] = []
+        self.other: tuple[int, dict[str, str]] | None = None  # what all else is answered with; None: never
+        self.hung_up = 0
         self.given_back: list[str] = []
 
     async def lease(self, request: web.Request) -> web.Response:
@@ -52,8 +55,19 @@ class Lying:
         self.runs.append(await request.json())
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        await self.answer(request, response)
+        try:
+            await self.answer(request, response)
+        except asyncio.CancelledError:
+            self.hung_up += 1
+            raise
         return response
+
+    async def anything(self, _: web.Request) -> web.Response:
+        if self.other is None:
+            await asyncio.Event().wait()
+        assert self.other is not None
+        status, body = self.other
+        return web.json_response(body, status=status)
 
 
 @asynccontextmanager
@@ -63,7 +77,8 @@ async def lying(answer: Answer) -> AsyncIterator[tuple[Lying, HttpKernel]]:
     app.router.add_put("/v1/conversations/{id}/lease", executor.lease)
     app.router.add_delete("/v1/conversations/{id}/lease", executor.release)
     app.router.add_post("/v1/run", executor.run)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    app.router.add_route("*", "/v1/conversations/{id}{verb:.*}", executor.anything)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         await web.SockSite(runner, listener).start()
@@ -121,7 +136,7 @@ async def test_an_answer_that_breaks_off_or_makes_no_sense_is_a_lost_sandbox(pie
 
 
 async def test_a_line_without_an_end_does_not_fill_the_memory(monkeypatch):
-    monkeypatch.setattr("orchestrator.adapters.kernel_http.MAX_LINE", 1000)
+    monkeypatch.setattr("orchestrator.adapters.run_stream.MAX_LINE", 1000)
     assert MAX_LINE > 2**24  # the largest event there is
 
     async def answer(_: web.Request, response: web.StreamResponse) -> None:
@@ -133,14 +148,19 @@ async def test_a_line_without_an_end_does_not_fill_the_memory(monkeypatch):
 
 
 async def test_a_connection_that_is_reset_midway_is_told():
+    heard = asyncio.Event()
+
     async def answer(request: web.Request, response: web.StreamResponse) -> None:
         await response.write(b'{"type":"started","fresh":true}\n')
+        await heard.wait()
         assert request.transport is not None
         request.transport.abort()
 
-    async with lying(answer) as (_, kernel):
-        ran = await run(kernel)
-        assert ran.began and ran.outcome is Outcome.SANDBOX_LOST
+    async with lying(answer) as (_, kernel), aclosing(kernel.run("c", "x", "1", 30)) as events:
+        assert isinstance(await anext(events), Started)
+        heard.set()
+        closed = await anext(events)
+        assert isinstance(closed, Closed) and closed.outcome is Outcome.SANDBOX_LOST
 
 
 async def test_nobody_there_is_said_before_anything_ran():
@@ -196,6 +216,94 @@ async def test_a_lease_is_taken_once_and_shared():
         assert executor.leases == 1 and len(executor.runs) == 10
         await run(kernel, "another")
         assert executor.leases == 2
+
+
+async def forever(_: web.Request, response: web.StreamResponse) -> None:
+    await response.write(b'{"type":"started","fresh":true}\n')
+    await asyncio.Event().wait()
+
+
+async def test_a_lease_does_not_run_out_while_a_cell_runs(monkeypatch):
+    monkeypatch.setattr("orchestrator.adapters.leases.TTL_S", 0.4)
+    over = asyncio.Event()
+
+    async def answer(_: web.Request, response: web.StreamResponse) -> None:
+        await over.wait()
+        await response.write(f"{OK}\n".encode())
+
+    async with lying(answer) as (executor, kernel):
+        running = asyncio.create_task(run(kernel))
+        async with asyncio.timeout(10):
+            while executor.leases < 4:
+                await asyncio.sleep(0.01)
+        over.set()
+        assert (await running).outcome is Outcome.OK
+        renewed = executor.leases
+        await asyncio.sleep(0.4)
+        assert executor.leases == renewed  # only while a cell runs
+
+
+@pytest.mark.parametrize(
+    "answered", [(500, {}), (409, {}), (503, {"words": "No."}), None], ids=["fails", "fenced", "refuses", "hangs"]
+)
+async def test_a_stop_that_cannot_be_delivered_hangs_up(answered, monkeypatch):
+    monkeypatch.setattr("orchestrator.adapters.kernel_http.INTERRUPT_S", 0.2)
+    async with lying(forever) as (executor, kernel):
+        executor.other = answered
+        async with aclosing(kernel.run("c", "x", "1", 30)) as events:
+            assert isinstance(await anext(events), Started)
+            await kernel.interrupt("c")
+            closed = await asyncio.wait_for(anext(events), 5)
+        assert isinstance(closed, Closed) and closed.outcome is Outcome.INTERRUPTED
+        assert "hung up" in closed.words and not closed.variables_kept
+        async with asyncio.timeout(5):
+            while not executor.hung_up:  # which is what stops the code there
+                await asyncio.sleep(0.01)
+
+
+async def test_a_stop_ends_a_run_whose_executor_does_not_even_answer(monkeypatch):
+    monkeypatch.setattr("orchestrator.adapters.kernel_http.INTERRUPT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # connections are made, nothing is said
+        kernel = HttpKernel(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN, "me")
+        running = asyncio.create_task(run(kernel))
+        await asyncio.sleep(0.1)
+        await kernel.interrupt("c")
+        ran = await asyncio.wait_for(running, 5)
+        assert ran.outcome is Outcome.INTERRUPTED and "did not run" in ran.closed.words
+        await kernel.close()
+
+
+@pytest.mark.parametrize("asked", ["restart", "status", "remove"])
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [
+        ((503, {"words": "All 8 sandboxes are in use."}), "All 8 sandboxes are in use."),
+        ((500, {}), "answered 500"),
+        ((409, {}), "another server"),
+        ((200, {"state": "what?"}), "cannot be reached"),
+    ],
+    ids=["refused", "failed", "fenced", "nonsense"],
+)
+async def test_what_the_executor_refuses_is_told_in_its_words(asked, answered, said):
+    async with lying(forever) as (executor, kernel):
+        executor.other = answered
+        if asked != "status" and answered[0] == 200:
+            return await getattr(kernel, asked)("c")
+        with pytest.raises(KernelUnavailable, match=said):
+            await getattr(kernel, asked)("c")
+    return None
+
+
+async def test_an_executor_that_is_not_there_is_told_and_stops_nothing():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    kernel = HttpKernel(f"http://127.0.0.1:{port}", TOKEN, "me")
+    for asked in (kernel.restart, kernel.status, kernel.remove):
+        with pytest.raises(KernelUnavailable, match="CODEACT_KERNEL_URL"):
+            await asked("c")
+    await kernel.interrupt("c")
+    await kernel.prepare("c")
+    await kernel.close()
 
 
 def test_the_token_comes_from_a_file_and_a_missing_one_is_named(tmp_path):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import aiohttp
@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxStatus
 from orchestrator.adapters.leases import FENCED, Fenced, Leases, Refused, words_of
 from orchestrator.adapters.remembered import RememberedHealth
-from orchestrator.errors import BadSetting
+from orchestrator.adapters.run_stream import HungUp, Runs, lines, unless
+from orchestrator.errors import BadSetting, KernelUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +27,19 @@ EVENT: TypeAdapter[KernelEvent] = TypeAdapter(KernelEvent)
 CONNECT_S = 5.0
 ANSWER_S = 30.0  # for everything but runs and restarts
 RESTART_S = 90.0
-MAX_LINE = 64 * 1024**2
+INTERRUPT_S = 5.0  # a run that cannot be reached ends within 10 s all the same
+UNREACHED = (aiohttp.ClientError, OSError, TimeoutError, Fenced, Refused)
 UNREACHABLE = "The executor at {url} cannot be reached ({cause}). Is it running, and is CODEACT_KERNEL_URL right?"
 REFUSED = "The executor refuses this server's token. Set CODEACT_EXECUTOR_TOKEN to the executor's."
 CUT = (
-    "The connection to the executor broke while the code ran, and the code was stopped. Files are kept; whether variables "
-    "survived shows with the next cell."
+    "The connection to the executor broke while the code ran, and the code was stopped. Files are kept; whether "
+    "variables survived shows with the next cell."
 )
-CLOSING = "because the program is shutting down"
+HUNG_UP = (
+    "Stopped: {why}, so the connection to the executor was hung up, which stops the code. Files are kept; whether "
+    "variables survived shows with the next cell."
+)
+CLOSING = "the program is shutting down"
 
 
 class HttpKernel:
@@ -46,74 +52,86 @@ class HttpKernel:
         headers = {"Authorization": f"Bearer {token}"}
         timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
         self._http = aiohttp.ClientSession(headers=headers, timeout=timeout)
-        self._runs = aiohttp.ClientSession(
+        self._run_http = aiohttp.ClientSession(
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             connector=aiohttp.TCPConnector(force_close=True, limit=0),
         )
         self._leases = Leases(self._http, self._url, owner)
         self._health = RememberedHealth(self._ask_health)
-        self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._runs = Runs()
 
     async def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
-        if self._closing.done():
-            yield _closed(Outcome.INTERRUPTED, f"The code did not run, {CLOSING}.")
-            return
-        try:
-            fence = await self._leases.fence(conversation)
-        except (aiohttp.ClientError, OSError, TimeoutError, Fenced, Refused) as error:
-            yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {self._why(error)}")
-            return
-        body = {"conversation": conversation, "cell": cell, "code": code, "timeout_s": timeout_s, "fence": fence}
-        async with aclosing(self._stream(conversation, body)) as events:
-            async for event in events:
-                yield event
+        body = {"conversation": conversation, "cell": cell, "code": code, "timeout_s": timeout_s}
+        with self._runs.open(conversation) as line:
+            try:
+                body["fence"] = await unless(line, self._leases.fence(conversation))
+            except HungUp as why:
+                yield _closed(Outcome.INTERRUPTED, f"The code did not run: {why}.")
+                return
+            except UNREACHED as error:
+                yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {self._why(error)}")
+                return
+            with self._leases.renewed(conversation):
+                async with aclosing(self._stream(conversation, body, line)) as events:
+                    async for event in events:
+                        yield event
 
-    async def _stream(self, conversation: str, body: dict[str, Any]) -> AsyncGenerator[KernelEvent, None]:
+    async def _stream(
+        self, conversation: str, body: dict[str, Any], line: asyncio.Future[str]
+    ) -> AsyncGenerator[KernelEvent, None]:
         """The events of one run; a Closed of our own when the executor's does not come."""
         try:
-            async with self._runs.post(f"{self._url}/v1/run", json=body) as answer:
+            async with await unless(line, self._send(body)) as answer:
                 if answer.status != 200:
                     refusal = await self._refusal(conversation, answer)
                     yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {refusal}")
                     return
-                async for line in _lines(answer.content, self._closing):
-                    event = EVENT.validate_json(line)
+                async for text in lines(answer.content, line):
+                    event = EVENT.validate_json(text)
                     yield event
                     if isinstance(event, Closed):
                         return
+        except HungUp as why:
+            yield _closed(Outcome.INTERRUPTED, HUNG_UP.format(why=why))
+            return
         except aiohttp.ClientConnectorError as error:
             yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {self._why(error)}")
             return
-        except (aiohttp.ClientError, OSError, TimeoutError, ValidationError) as error:
+        except (*UNREACHED, ValidationError) as error:
             log.warning("the executor's answer for conversation %s broke off: %s", conversation, error)
-        if self._closing.done():
-            yield _closed(Outcome.INTERRUPTED, f"Stopped, {CLOSING}.")
-        else:
-            self._leases.forget(conversation)
-            yield _closed(Outcome.SANDBOX_LOST, CUT)
+        self._leases.forget(conversation)
+        yield _closed(Outcome.SANDBOX_LOST, CUT)
+
+    async def _send(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
+        return await self._run_http.post(f"{self._url}/v1/run", json=body)
 
     async def interrupt(self, conversation: str) -> None:
-        await self._post(conversation, "interrupt")
+        try:
+            await self._ask("POST", conversation, "/interrupt", INTERRUPT_S)
+        except UNREACHED as error:
+            log.warning("the cell of conversation %s is stopped by hanging up: %s", conversation, error)
+            self._runs.hang_up(conversation, "the executor could not be told to stop it")
 
     async def prepare(self, conversation: str) -> None:
         try:
-            await self._post(conversation, "prepare")
-        except (aiohttp.ClientError, OSError, TimeoutError, Fenced, Refused) as error:
+            await self._ask("POST", conversation, "/prepare")
+        except UNREACHED as error:
             log.info("the sandbox of conversation %s was not prepared: %s", conversation, error)
 
     async def restart(self, conversation: str) -> None:
-        await self._post(conversation, "restart", RESTART_S)
+        with self._telling("Python could not be restarted"):
+            await self._ask("POST", conversation, "/restart", RESTART_S)
 
     async def status(self, conversation: str) -> SandboxStatus:
-        async with self._http.get(f"{self._url}/v1/conversations/{conversation}") as answer:
-            answer.raise_for_status()
-            return SandboxStatus.model_validate_json(await answer.read())
+        with self._telling("The state of Python is not known"):
+            async with self._http.get(f"{self._url}/v1/conversations/{conversation}") as answer:
+                await self._check(conversation, answer)
+                return SandboxStatus.model_validate_json(await answer.read())
 
     async def remove(self, conversation: str) -> None:
-        params = {"fence": await self._leases.fence(conversation)}
-        async with self._http.delete(f"{self._url}/v1/conversations/{conversation}", params=params) as answer:
-            answer.raise_for_status()
+        with self._telling("The sandbox could not be removed"):
+            await self._ask("DELETE", conversation, "")
         self._leases.forget(conversation)
 
     async def check(self) -> Health:
@@ -121,25 +139,39 @@ class HttpKernel:
 
     async def close(self) -> None:
         """Runs end with words, leases are given back; the sandboxes stay the executor's."""
-        if self._closing.done():
+        if self._http.closed:
             return
-        self._closing.set_result(None)
+        self._runs.close(CLOSING)
         await self._leases.give_back()
-        await self._runs.close()
+        await self._run_http.close()
         await self._http.close()
 
     # ---- plumbing ----------------------------------------------------------------------------------------------------
 
-    async def _post(self, conversation: str, verb: str, timeout_s: float = ANSWER_S) -> None:
-        """Raises aiohttp.ClientError, OSError, TimeoutError, Fenced or Refused."""
-        params = {"fence": await self._leases.fence(conversation)}
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
-        url = f"{self._url}/v1/conversations/{conversation}/{verb}"
-        async with self._http.post(url, params=params, timeout=timeout) as answer:
-            if answer.status == 409:
-                self._leases.forget(conversation)
-                raise Fenced(FENCED)
-            answer.raise_for_status()
+    async def _ask(self, method: str, conversation: str, verb: str, timeout_s: float = ANSWER_S) -> None:
+        """Raises what UNREACHED names."""
+        url = f"{self._url}/v1/conversations/{conversation}{verb}"
+        whole = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
+        async with asyncio.timeout(timeout_s):  # the lease included
+            params = {"fence": await self._leases.fence(conversation)}
+            async with self._http.request(method, url, params=params, timeout=whole) as answer:
+                await self._check(conversation, answer)
+
+    async def _check(self, conversation: str, answer: aiohttp.ClientResponse) -> None:
+        """Raises Fenced or Refused for an answer that is none."""
+        if answer.status == 409:
+            self._leases.forget(conversation)
+            raise Fenced(FENCED)
+        if not answer.ok:
+            raise Refused(await words_of(answer))
+
+    @contextmanager
+    def _telling(self, what: str) -> Iterator[None]:
+        """Raises KernelUnavailable instead of what the connection or the executor says."""
+        try:
+            yield
+        except (*UNREACHED, ValidationError) as error:
+            raise KernelUnavailable(f"{what}: {self._why(error)}") from error
 
     async def _refusal(self, conversation: str, answer: aiohttp.ClientResponse) -> str:
         if answer.status == 409:
@@ -159,32 +191,6 @@ class HttpKernel:
                 return Health.model_validate_json(await answer.read())
         except (aiohttp.ClientError, OSError, TimeoutError, ValidationError) as error:
             return Health(ok=False, words=self._why(error))
-
-
-async def _lines(content: aiohttp.StreamReader, closing: asyncio.Future[None]) -> AsyncGenerator[bytes, None]:
-    """Whole lines as they come, until the end or until `closing`. Raises ValueError for a line beyond MAX_LINE."""
-    kept: list[bytes] = []
-    size = 0
-    while True:
-        reading = asyncio.ensure_future(content.readany())
-        try:
-            await asyncio.wait((reading, closing), return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
-                return
-        finally:
-            reading.cancel()
-        piece = reading.result()
-        if not piece:
-            return
-        *whole, rest = piece.split(b"\n")
-        for line in whole:
-            yield b"".join((*kept, line))
-            kept.clear()
-            size = 0
-        kept.append(rest)
-        size += len(rest)
-        if size > MAX_LINE:
-            raise aiohttp.ClientPayloadError("a line of the executor's answer is too long")
 
 
 def _closed(outcome: Outcome, text: str) -> Closed:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from executor.local import make_manager
 from executor.manager import Manager
+from executor.sandbox.base import SandboxUnavailable
 from executor.wire import Health, KernelEvent, SandboxStatus
 from orchestrator.adapters.remembered import RememberedHealth
+from orchestrator.errors import KernelUnavailable
 
 
 def create(data_dir: Path) -> LocalKernel:
@@ -33,7 +35,10 @@ class LocalKernel:
         await self._manager.prepare(conversation)
 
     async def restart(self, conversation: str) -> None:
-        await self._manager.restart(conversation)
+        try:
+            await self._manager.restart(conversation)
+        except SandboxUnavailable as error:
+            raise KernelUnavailable(f"Python could not be restarted: {error}") from error
 
     async def status(self, conversation: str) -> SandboxStatus:
         return await self._manager.status(conversation)

@@ -1,16 +1,21 @@
 """This server's leases on sandboxes of an executor: who may drive a conversation's kernel, told by a fence that only grows.
 
-A lease is taken when a conversation is first used and renewed before it is half over, by the next request that needs it;
+A lease is taken when a conversation is first used, and renewed while a cell runs or by a request after half its time;
 while nobody asks it may run out, which costs nothing: another server may then take over, and this one is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import aiohttp
+
+log = logging.getLogger(__name__)
 
 TTL_S = 60.0
 FENCED = "another server drives this conversation's Python at the moment. Try again in a minute."
@@ -24,10 +29,10 @@ class Refused(Exception):
     """The executor does not grant a lease; the message is its reason, for people."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Lease:
     fence: int
-    renew_at: float  # on the monotonic clock
+    taken: float  # on the monotonic clock
 
 
 class Leases:
@@ -38,22 +43,31 @@ class Leases:
         self._url = url
         self._owner = owner
         self._leases: dict[str, _Lease] = {}
-        self._taking: dict[str, asyncio.Lock] = {}
+        self._taking: dict[str, asyncio.Task[_Lease]] = {}
 
     async def fence(self, conversation: str) -> int:
         """The fence to show. Raises Fenced, Refused, or what the connection raises."""
-        async with self._taking.setdefault(conversation, asyncio.Lock()):
-            lease = self._leases.get(conversation)
-            if lease is None or time.monotonic() >= lease.renew_at:
-                lease = self._leases[conversation] = await self._take(conversation)
+        lease = self._leases.get(conversation)
+        if lease is not None and time.monotonic() < lease.taken + TTL_S / 2:
             return lease.fence
+        taking = self._taking.get(conversation)
+        if taking is None:
+            taking = self._taking[conversation] = asyncio.create_task(self._take(conversation))
+            taking.add_done_callback(lambda task: self._taken(conversation, task))
+        return (await asyncio.shield(taking)).fence
+
+    @contextmanager
+    def renewed(self, conversation: str) -> Iterator[None]:
+        """The lease does not run out during the block: whoever took over would stop the cell."""
+        renewing = asyncio.create_task(self._renew(conversation))
+        try:
+            yield
+        finally:
+            renewing.cancel()
 
     def forget(self, conversation: str) -> None:
         """The lease is not to be relied on any more."""
         self._leases.pop(conversation, None)
-        lock = self._taking.get(conversation)
-        if lock is not None and not lock.locked():
-            del self._taking[conversation]
 
     async def give_back(self) -> None:
         """Others need not wait for the leases to run out."""
@@ -70,7 +84,24 @@ class Leases:
                 raise Fenced(FENCED)
             if not answer.ok:
                 raise Refused(await words_of(answer))
-            return _Lease(int((await answer.json())["fence"]), time.monotonic() + TTL_S / 2)
+            return _Lease(int((await answer.json())["fence"]), time.monotonic())
+
+    def _taken(self, conversation: str, task: asyncio.Task[_Lease]) -> None:
+        """Kept, beside those that may still hold; a failure belongs to whoever waits."""
+        del self._taking[conversation]
+        if task.cancelled() or task.exception() is not None:
+            return
+        oldest = time.monotonic() - TTL_S
+        self._leases = {name: lease for name, lease in self._leases.items() if lease.taken > oldest}
+        self._leases[conversation] = task.result()
+
+    async def _renew(self, conversation: str) -> None:
+        while True:
+            await asyncio.sleep(TTL_S / 4)
+            try:
+                await self.fence(conversation)
+            except (aiohttp.ClientError, OSError, TimeoutError, Fenced, Refused) as error:  # the run itself will show it
+                log.info("the lease of conversation %s was not renewed: %s", conversation, error)
 
     async def _delete(self, conversation: str, fence: int) -> None:
         url = f"{self._url}/v1/conversations/{conversation}/lease"

@@ -6,6 +6,7 @@ import logging
 import secrets
 from typing import assert_never
 
+from orchestrator.errors import Refusable
 from orchestrator.live.subscriptions import Subscriptions
 from orchestrator.protocol import commands as c
 from orchestrator.protocol.events import KernelChanged, Via
@@ -31,6 +32,8 @@ async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscri
     log explains."""
     try:
         return await _serve(command, parts, subscriptions, via)
+    except Refusable as error:
+        return refusal(error.reason, error.words, getattr(command, "conversation", None), getattr(command, "turn", None))
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("command %s failed [%s]", command.type, mark)
