@@ -22,15 +22,19 @@ GROUP = re.compile(r"codeact-[0-9a-f]{12}-")
 
 async def measure() -> None:
     async with service(CODEACT_SANDBOX_WARM="0", CODEACT_SANDBOX_MAX="60") as ours:
-        await _cycle(ours, "first", 4)
+        await _lanes(ours, "first", 20)  # its threads and connections are made as they are first needed
         before = held(ours)
-        await asyncio.gather(*(_cycle(ours, f"lane-{lane}", CYCLES // AT_A_TIME) for lane in range(AT_A_TIME)))
+        await _lanes(ours, "lane", CYCLES)
         await asyncio.sleep(2)
         after = held(ours)
         left = {name: after[name] - before[name] for name in before}
         told = ", ".join(f"{name} {count:+d}" for name, count in left.items())
         report("leak_cycles", sum(max(0, one) for one in left.values()), "left", against=f"before {CYCLES} cycles: {told}")
         await _burst(ours)
+
+
+async def _lanes(ours: Service, name: str, cycles: int) -> None:
+    await asyncio.gather(*(_cycle(ours, f"{name}-{lane}", cycles // AT_A_TIME) for lane in range(AT_A_TIME)))
 
 
 async def _cycle(ours: Service, name: str, times: int) -> None:
