@@ -24,17 +24,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Executor:
-    """`python -m executor serve` on a free port of loopback. Blocks until it listens."""
+    """`python -m executor serve` on a port of loopback that was free, the same in every life. Blocks until it listens."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         self.token = secrets.token_hex(16)
         self.data_dir = data_dir
         self.settings = settings
         self.lines: list[dict[str, object]] = []
-        self._start()
+        self.port = "0"
+        self.start()
 
-    def _start(self) -> None:
-        own = {"PORT": "0", "TOKEN": self.token, "DATA_DIR": str(self.data_dir)}
+    def start(self) -> None:
+        """The first life, or the next one after `stop`."""
+        own = {"PORT": self.port, "TOKEN": self.token, "DATA_DIR": str(self.data_dir)}
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "executor"), str(ROOT)])}
         environment |= {f"CODEACT_EXECUTOR_{name}": value for name, value in own.items()} | self.settings
         self.data_dir.mkdir(parents=True, exist_ok=True)
@@ -59,6 +61,7 @@ class Executor:
             self.lines.append(said)
             if said.get("message") == "listening":
                 self.url = f"http://{said['host']}:{said['port']}"
+                self.port = str(said["port"])
                 self._listening.set()
         self._listening.set()
 
@@ -75,9 +78,9 @@ class Executor:
         return status
 
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Another life with the same data, on another port."""
+        """Another life with the same data, on the same port."""
         self.stop(how)
-        self._start()
+        self.start()
 
 
 class ServedKernel(HttpKernel):
