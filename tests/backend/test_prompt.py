@@ -313,6 +313,11 @@ def test_one_long_turn_keeps_its_question_and_its_newest_steps():
     well_formed(chat.messages)
 
 
+def test_a_text_whose_beginning_weighs_more_than_its_middle_is_clipped_enough():
+    transcript = Chat("codeact", 2_048, 256).ask("é😀" * 700 + "a" * 400 + "é😀" * 700).transcript
+    assert transcript._tokens() <= transcript._budget
+
+
 def test_a_question_that_cannot_fit_is_clipped():
     chat = Chat(context=4_096, reply=512).ask("begin" + "x" * 100_000 + "end")
     assert len(chat.contents[0]) < 6_000 and "characters left out" in chat.contents[0]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from orchestrator.agent.clipping import clip
+from orchestrator.agent.clipping import clip, clip_bytes
 from orchestrator.agent.observations import OUTPUT_LIMIT, ended, not_run, observation, result_key
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.signals import Message
@@ -156,7 +156,7 @@ class Transcript:
         size = sizes[longest]
         excess = (self._tokens() - self._budget) * BYTES_PER_TOKEN + len(LEFT_OUT)
         text = message["content"]
-        self._messages[longest] = {**message, "content": clip(text, max(len(text) * (size - excess) // size, 200))}
+        self._messages[longest] = {**message, "content": clip_bytes(text, max(size - excess, 200))}
         self._bytes += _size(self._messages[longest]) - size
 
     def _tokens(self) -> int:
