@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     turn_max_seconds: Annotated[float, Field(gt=0)] = 1800.0
     turn_max_tokens: Annotated[int, Field(ge=64)] = 16384
     cell_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    sandbox_profile: Literal["standard", "net"] = "standard"  # the executor's setting: the model is told what it can reach
 
     # how the page is reached
     allowed_hosts: str = ""  # more names this server answers to, comma separated

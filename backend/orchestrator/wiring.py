@@ -53,7 +53,12 @@ async def build(settings: Settings) -> Parts:
     model = await _choose(_MODELS, "CODEACT_MODEL_URL", settings.model_url, settings)
     if not model.name:
         await model.check()  # asks the server what it serves, so that the profile fits it
-    profile = profile_for(model.name, settings.model_profile, settings.model_observation_prefix)
+    profile = profile_for(
+        model.name,
+        settings.model_profile,
+        settings.model_observation_prefix,
+        network=settings.sandbox_profile == "net",
+    )
     agent = Agent(profile, _limits(settings), settings.model_context_tokens)
     world = World(model, kernel, time.time, settings.model_temperature)
     turns = Turns(store, bus, agent, world, owner=secrets.token_hex(8))

@@ -93,3 +93,11 @@ def test_a_tool_call_and_its_answer_belong_together():
 def test_a_message_without_a_word_is_not_sent_back():
     for name in NAMES:
         assert profile_for("", name, PREFIX).assistant(step("", None)) == []
+
+
+@pytest.mark.parametrize("name", ["codeact", "fenced", "tools"])
+def test_the_model_is_told_what_its_code_can_reach(name):
+    alone, reaching = (profile_for("", name, PREFIX, network=network).system for network in (False, True))
+    assert "no network" in alone.lower() and "pip" not in alone
+    assert "no network" not in reaching.lower() and "%pip install works" in reaching
+    assert "{" not in alone and "{" not in reaching

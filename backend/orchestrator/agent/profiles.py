@@ -22,7 +22,7 @@ A curious user talks with a capable assistant that acts by writing Python. The a
 code by putting it between the tags <execute> and </execute>, for example: <execute> print("Hello") </execute>. The output \
 comes back in the next message.
 The kernel keeps variables, imports and functions from one block to the next, and files in the working directory. numpy, \
-pandas, matplotlib, scipy, sympy, scikit-learn, requests and pillow are installed; there is no network. Show values with \
+pandas, matplotlib, scipy, sympy, scikit-learn, requests and pillow are installed; {network}. Show values with \
 print() or as the last expression; plt.show() shows a figure to the user.
 The assistant does one small step per block, imports and defines names before it uses them, reads the output, and mends \
 its code when it fails. It runs code instead of showing it, and never writes an output itself. As soon as the result is \
@@ -53,13 +53,16 @@ Assistant: The mean area is 869.5.
 
 Never calculate in your head or guess an output. Copy data from the message into the code; there are no files but \
 those you write. Use the functions of numpy, pandas, scipy, sympy and scikit-learn. Variables and imports stay from \
-block to block. Show values with print(); plt.show() shows a figure to the user. No network."""
-"""`{prefix}` stands for the line that observations begin with."""
+block to block. Show values with print(); plt.show() shows a figure to the user. {network}."""
+"""`{prefix}` stands for the line that observations begin with, `{network}` for what code can reach."""
+
+ALONE = "there is no network"
+REACHES = "%pip install works, few other hosts can be reached"
 
 TOOLS_SYSTEM = """\
 You are a helpful assistant that works by running Python with the tool execute_python: a Jupyter kernel that keeps \
 variables, imports and files between calls. Use print() or a last expression to see values; plt.show() shows a figure to \
-the user. numpy, pandas, matplotlib, scipy, sympy, scikit-learn, requests and pillow are installed; there is no network.
+the user. numpy, pandas, matplotlib, scipy, sympy, scikit-learn, requests and pillow are installed; {network}.
 Whatever can be computed, compute with code, in small steps; never guess a result. If code fails, correct it and run it \
 again. When you have the result, answer the user in short plain prose."""
 
@@ -134,9 +137,9 @@ class TextProfile:
 class ToolsProfile:
     """Code in a tool call; observations are the tool's answer."""
 
+    system: str
     name: str = "tools"
     stop: tuple[str, ...] = ()
-    system: str = TOOLS_SYSTEM
     remind: str = f'Call {TOOL} with one JSON object, {{"code": "…"}}, that holds the Python code as a string.'
     tools: tuple[dict[str, Any], ...] = (TOOL_DEFINITION,)
 
@@ -156,40 +159,45 @@ class ToolsProfile:
         return {"role": "tool", "tool_call_id": step.code.cell, "content": text}
 
 
-def codeact(prefix: str) -> Profile:
+def codeact(prefix: str, network: str) -> Profile:
     """For the CodeActAgent models. ChatML's marks are stop strings, as their end-of-sequence token is not reliable."""
     prefixes = tuple(dict.fromkeys((prefix, "Execution Output:", "Observation:")))
     return TextProfile(
         name="codeact",
         stop=("</execute>", "<|im_end|>", "<|im_start|>"),
-        system=CODEACT_SYSTEM,
+        system=CODEACT_SYSTEM.replace("{network}", network),
         remind="Put the code between <execute> and </execute>.",
         prefix=prefix,
         make_decoder=lambda: CodeActDecoder(prefixes),
     )
 
 
-def fenced(prefix: str) -> Profile:
+def fenced(prefix: str, network: str) -> Profile:
     """For any instruction-tuned model."""
     return TextProfile(
         name="fenced",
         stop=(),
-        system=FENCED_SYSTEM.replace("{prefix}", prefix),
+        system=FENCED_SYSTEM.replace("{prefix}", prefix).replace("{network}", _sentence(network)),
         remind="End your message with one ```python block.",
         prefix=prefix,
         make_decoder=lambda: FencedDecoder((prefix,)),
     )
 
 
-def tools(prefix: str) -> Profile:
+def tools(prefix: str, network: str) -> Profile:
     """For models and servers with reliable tool calling; the tool's answers need no prefix."""
-    return ToolsProfile()
+    return ToolsProfile(system=TOOLS_SYSTEM.replace("{network}", network))
 
 
-_PROFILES: dict[str, Callable[[str], Profile]] = {"codeact": codeact, "fenced": fenced, "tools": tools}
+def _sentence(network: str) -> str:
+    """As a sentence of its own."""
+    return "No network" if network == ALONE else network
 
 
-def profile_for(model_name: str, setting: str, observation_prefix: str) -> Profile:
-    """The profile that `setting` names; if empty, the one that fits the model's name."""
+_PROFILES: dict[str, Callable[[str, str], Profile]] = {"codeact": codeact, "fenced": fenced, "tools": tools}
+
+
+def profile_for(model_name: str, setting: str, observation_prefix: str, *, network: bool = False) -> Profile:
+    """The profile that `setting` names; if empty, the one that fits the model's name. `network`: code reaches some hosts."""
     name = setting or ("codeact" if "codeact" in model_name.lower() else "fenced")
-    return _PROFILES[name](observation_prefix)
+    return _PROFILES[name](observation_prefix, REACHES if network else ALONE)
