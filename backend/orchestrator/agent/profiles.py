@@ -198,6 +198,6 @@ _PROFILES: dict[str, Callable[[str, str], Profile]] = {"codeact": codeact, "fenc
 
 
 def profile_for(model_name: str, setting: str, observation_prefix: str, *, network: bool = False) -> Profile:
-    """The profile that `setting` names; if empty, the one that fits the model's name. `network`: code reaches some hosts."""
+    """The profile that `setting` names; if empty, the one for the model's name. `network`: code reaches some hosts."""
     name = setting or ("codeact" if "codeact" in model_name.lower() else "fenced")
     return _PROFILES[name](observation_prefix, REACHES if network else ALONE)
