@@ -340,8 +340,9 @@ async def test_while_a_cell_computes_in_python_the_answer_comes_beside_it(chat):
 
 async def test_while_a_cell_keeps_the_interpreter_the_answer_is_busy_and_nothing_piles_up(anywhere, hurried):
     await anywhere.run("x = 1")
-    running = asyncio.create_task(anywhere.run("n = sum(range(4 * 10**8))", 60))
-    await asyncio.sleep(0.7)
+    running = asyncio.create_task(anywhere.run("open('begun', 'w').close(); n = sum(range(4 * 10**8))", 60))
+    while not (anywhere.workspace / "begun").exists():
+        await asyncio.sleep(0.01)
     answers = await asyncio.gather(*(anywhere.answer(BOX_S) for _ in range(50)))
     assert {answer.state for answer in answers} == {Answer.BUSY}
     await running
