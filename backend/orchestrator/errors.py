@@ -3,6 +3,8 @@
     CodeActError                 words for people; `status` is what HTTP answers
     ├── Refusable                what was asked cannot be done as things are; nothing has changed
     │   ├── NotFound             no such conversation (or not yours, which is the same)
+    │   ├── Unauthenticated      nobody knows who asks: sign in, or bring a token
+    │   ├── Forbidden            known, and not allowed to
     │   ├── TurnIsOpen           a turn of the conversation is still running
     │   ├── KernelUnavailable    whatever makes sandboxes cannot be reached, or cannot do it now
     │   └── Invalid              the request itself is wrong; `param` names the field
@@ -45,6 +47,17 @@ class NotFound(Refusable):
 
     def __init__(self, words: str = "There is no such conversation. It may have been deleted.") -> None:
         super().__init__(words)
+
+
+class Unauthenticated(Refusable):
+    status = 401
+
+    def __init__(self, words: str = "You are not signed in. Sign in, then try again.") -> None:
+        super().__init__(words)
+
+
+class Forbidden(Refusable):
+    status = 403
 
 
 class TurnIsOpen(Refusable):

@@ -17,10 +17,12 @@ from orchestrator.protocol import events as ev
 from orchestrator.protocol.base import Value
 from orchestrator.protocol.frames import ConversationChanged, ConversationRemoved
 
-LIST_CHANNEL = "conversations"
-"""Carries frames about the conversation list, for every connection."""
-
 _DURABLE: tuple[type[Value], ...] = get_args(get_args(ev.DurableEvent)[0])
+
+
+def list_channel(user: str) -> str:
+    """The bus channel that carries frames about a user's conversation list, for every connection of theirs."""
+    return f"conversations:{user}"
 
 
 def channel(conversation: str) -> str:
@@ -113,6 +115,6 @@ class Journal:
         self.cursor = await self._bus.publish(self._channel, encode(event))
 
 
-async def tell_list(bus: Bus, frame: ConversationChanged | ConversationRemoved) -> None:
-    """Tell every connection that the conversation list has changed."""
-    await bus.publish(LIST_CHANNEL, encode(frame))
+async def tell_list(bus: Bus, user: str, frame: ConversationChanged | ConversationRemoved) -> None:
+    """Tell every connection of the user that their conversation list has changed."""
+    await bus.publish(list_channel(user), encode(frame))

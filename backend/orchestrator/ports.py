@@ -148,27 +148,35 @@ class Checkpoint:
 
 
 class Store(Protocol):
-    """Facts. Every method is one transaction. Raises `StoreUnavailable` (errors.py) when the database does not answer."""
+    """Facts. Every method is one transaction. Raises `StoreUnavailable` (errors.py) when the database does not answer.
 
-    async def create_conversation(self, id: str, title: str, now: float) -> ConversationSummary:
-        """Idempotent: an id that exists is returned as it is."""
+    What people ask for names the `user`; a conversation of another user is the same as none. What drives turns has been let
+    in before and names the conversation alone.
+    """
+
+    async def create_conversation(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:
+        """Idempotent: an id that exists is returned as it is; None when it is another user's."""
         ...
 
-    async def conversations(self, limit: int, before: float | None) -> list[ConversationSummary]:
+    async def conversations(self, user: str, limit: int, before: float | None) -> list[ConversationSummary]:
         """Newest first by `updated_at`."""
         ...
 
-    async def summary(self, id: str) -> ConversationSummary | None: ...
+    async def summary(self, user: str, id: str) -> ConversationSummary | None: ...
 
-    async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None: ...
+    async def rename(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None: ...
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, user: str, id: str) -> bool:
         """With all its turns, events and files. False, and nothing happens, when there is none or a turn of it is open."""
         ...
 
-    async def page(self, id: str) -> Page | None: ...
+    async def page(self, user: str, id: str) -> Page | None: ...
 
-    async def page_json(self, id: str) -> PageJson | None: ...
+    async def page_json(self, user: str, id: str) -> PageJson | None: ...
+
+    async def user_of(self, id: str) -> str | None:
+        """Whose conversation it is, for what drives turns; None when there is none."""
+        ...
 
     async def events(self, id: str) -> list[DurableEvent]: ...
 

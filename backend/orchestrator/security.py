@@ -23,6 +23,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.users.principal import LOCAL, put
+
 log = logging.getLogger(__name__)
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -72,6 +74,7 @@ class OnlyYou:
             return await self._app(scope, receive, send)
         why = self._refusal(scope)
         if why is None:
+            put(scope, LOCAL)
             answer = self._sealed(scope, send) if scope["type"] == "http" else send
             return await self._app(scope, receive, answer)
         headers = Headers(scope=scope)

@@ -49,8 +49,9 @@ class Agent:
 
 @dataclass(slots=True)
 class Session:
-    """A conversation between its turns. `lock` is held while a turn is being opened."""
+    """A conversation of `user` between its turns. `lock` is held while a turn is being opened."""
 
+    user: str
     transcript: Transcript
     seq: int = 0
     variables: bool = False
@@ -85,17 +86,18 @@ class Turns:
 
     # ---- commands ------------------------------------------------------------------------------------------------
 
-    async def open(self, conversation: str, turn: str, text: str, via: Via) -> Opened:
-        """Store a message and begin to answer it. The same turn id again is `known` and changes nothing."""
-        session = await self._session(conversation)
+    async def open(self, user: str, conversation: str, turn: str, text: str, via: Via) -> Opened:
+        """Store a message and begin to answer it. The same turn id again is `known` and changes nothing. `unknown`: there
+        is no such conversation of this user."""
+        session = await self._session(user, conversation)
         if session is None:
             return "unknown"
         async with session.lock:
             return await self._open(conversation, session, turn, text, via)
 
-    async def resume(self, conversation: str, turn: str, via: Via) -> Opened:
+    async def resume(self, user: str, conversation: str, turn: str, via: Via) -> Opened:
         """Go on where the last turn ended early, as a new turn. `nothing`: the last turn was answered."""
-        session = await self._session(conversation)
+        session = await self._session(user, conversation)
         if session is None:
             return "unknown"
         async with session.lock:
@@ -184,7 +186,7 @@ class Turns:
 
     def _start(self, conversation: str, session: Session, event: TurnOpened, journal: Journal) -> None:
         state = t.opened(event, self._agent.limits, session.variables)
-        begun = partial(self._begin_beside, conversation, journal)
+        begun = partial(self._begin_beside, session.user, conversation, journal)
         runner = Runner(conversation, state, self._agent.profile, session.transcript, journal, self._world, begun)
         self._runners[conversation] = runner
         self._tasks[conversation] = asyncio.create_task(self._drive(conversation, session, runner))
@@ -197,17 +199,17 @@ class Turns:
             await asyncio.wait([task])
         self._sessions.pop(conversation, None)
 
-    def _begin_beside(self, conversation: str, journal: Journal) -> None:
+    def _begin_beside(self, user: str, conversation: str, journal: Journal) -> None:
         """Belongs to no turn: one that is soon over does not end it."""
-        task = asyncio.create_task(self._begin(conversation, journal))
+        task = asyncio.create_task(self._begin(user, conversation, journal))
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
-    async def _begin(self, conversation: str, journal: Journal) -> None:
+    async def _begin(self, user: str, conversation: str, journal: Journal) -> None:
         await asyncio.sleep(BESIDE_S)
         await journal.settled()
         await self._world.kernel.prepare(conversation)
-        await self._tell_summary(conversation)
+        await self._tell_summary(user, conversation)
 
     async def _drive(self, conversation: str, session: Session, runner: Runner) -> None:
         """Run the turn to its end, whatever happens, and let the list know."""
@@ -215,12 +217,12 @@ class Turns:
             await runner.drive()
         except Exception:
             log.exception("turn %s failed", runner.turn.id)
-            await self._close_failed(conversation, runner.turn.id)
+            await self._close_failed(session.user, conversation, runner.turn.id)
         finally:
             self._runners.pop(conversation, None)
             self._tasks.pop(conversation, None)
             self._settle(conversation, session, runner)
-        await self._tell_summary(conversation)
+        await self._tell_summary(session.user, conversation)
 
     def _settle(self, conversation: str, session: Session, runner: Runner) -> None:
         phase = runner.turn.phase
@@ -229,12 +231,12 @@ class Turns:
         else:  # the transcript may have missed something: read it anew
             self._sessions.pop(conversation, None)
 
-    async def _close_failed(self, conversation: str, turn: str) -> None:
+    async def _close_failed(self, user: str, conversation: str, turn: str) -> None:
         """A runner broke (the store was away, or a defect): close its turn as soon as the store takes it."""
         for attempt in range(1_000_000):
             await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
             try:
-                page = await self._store.page(conversation)
+                page = await self._store.page(user, conversation)
                 if page is None or not page.summary.running:
                     return
                 events = closing_events(turn, page.events, page.live, self._world.clock())
@@ -245,20 +247,22 @@ class Turns:
             except Exception as error:
                 log.warning("turn %s cannot be closed yet: %s", turn, error)
 
-    async def _session(self, conversation: str) -> Session | None:
-        """What is known of the conversation; None when there is none."""
+    async def _session(self, user: str, conversation: str) -> Session | None:
+        """What is known of the conversation; None when the user has none of that id."""
         session = self._sessions.get(conversation)
         if session is None:
-            if await self._store.summary(conversation) is None:
+            if await self._store.summary(user, conversation) is None:
                 return None
             events = await self._store.events(conversation)
             session = self._sessions.get(conversation)  # another task may have been quicker
         if session is None:
             limits = self._agent.limits
-            session = Session(Transcript(self._agent.profile, self._agent.context_tokens, limits.step_tokens))
+            session = Session(user, Transcript(self._agent.profile, self._agent.context_tokens, limits.step_tokens))
             for event in events:
                 session.add(event)
             self._sessions[conversation] = session
+        if session.user != user:
+            return None
         self._sessions.move_to_end(conversation)
         self._trim()
         return session
@@ -270,10 +274,10 @@ class Turns:
             if conversation not in self._runners and not self._sessions[conversation].lock.locked():
                 del self._sessions[conversation]
 
-    async def _tell_summary(self, conversation: str) -> None:
-        summary = await self._store.summary(conversation)
+    async def _tell_summary(self, user: str, conversation: str) -> None:
+        summary = await self._store.summary(user, conversation)
         if summary is not None:
-            await tell_list(self._bus, ConversationChanged(summary=summary))
+            await tell_list(self._bus, user, ConversationChanged(summary=summary))
 
 
 def title_of(text: str) -> str | None:

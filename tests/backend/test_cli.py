@@ -30,7 +30,7 @@ async def sandboxes(app: App):
     """Every conversation that a command makes has a sandbox, and there are only so many."""
     yield
     parts = app.app.state.parts
-    for summary in await parts.store.conversations(100, None):
+    for summary in await parts.store.conversations("local", 100, None):
         await parts.kernel.remove(summary.id)
 
 
@@ -234,7 +234,7 @@ async def tab_running(app: App) -> None:
     parts = app.app.state.parts
     async with asyncio.timeout(WAIT_S):
         while True:
-            [newest] = await parts.store.conversations(1, None)
+            [newest] = await parts.store.conversations("local", 1, None)
             if (await parts.kernel.status(newest.id)).state == "busy":
                 return
             await asyncio.sleep(0.05)

@@ -24,7 +24,7 @@ LAYERS = (
     {"runner", "journal", "adapters"},
     {"turns"},
     {"wiring"},
-    {"conversations", "live", "openai_api", "health", "pages", "security"},
+    {"conversations", "live", "openai_api", "health", "pages", "security", "users", "audit"},
     {"main", "ground"},
     {"serve", "cli"},
 )

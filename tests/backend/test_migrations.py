@@ -49,16 +49,16 @@ async def test_migrations_make_exactly_the_tables_that_queries_expect(store, eng
 
 async def test_migrating_again_changes_nothing(store) -> None:
     await store.migrate()
-    await store.create_conversation("c", "kept", 1.0)
+    await store.create_conversation("local", "c", "kept", 1.0)
     await store.migrate()
-    assert (await store.summary("c")).title == "kept"
+    assert (await store.summary("local", "c")).title == "kept"
 
 
 async def test_servers_that_start_together_migrate_one_after_the_other(url) -> None:
     stores = [store_sql.create(url) for _ in range(4)]
     await asyncio.gather(*(store.migrate() for store in stores))
-    await stores[0].create_conversation("c", "", 1.0)
-    assert await stores[3].summary("c")
+    await stores[0].create_conversation("local", "c", "", 1.0)
+    assert await stores[3].summary("local", "c")
     for store in stores:
         await store.close()
 
@@ -81,7 +81,7 @@ async def test_a_migration_that_fails_leaves_nothing_half_done(store, engine) ->
     async with engine.begin() as connection:
         await connection.execute(text("DROP TABLE events"))
     await store.migrate()
-    assert await store.conversations(1, None) == []
+    assert await store.conversations("local", 1, None) == []
 
 
 async def test_a_file_that_is_no_database_is_unavailable_in_words(tmp_path) -> None:

@@ -27,7 +27,7 @@ async def store(path: Path):
     """With one conversation and its open turn, whose event is the first."""
     store = store_sql.create(f"sqlite+aiosqlite:///{path}")
     await store.migrate()
-    await store.create_conversation("c", "", 1.0)
+    await store.create_conversation("local", "c", "", 1.0)
     opened = TurnOpened(seq=1, turn="t", at=1.0, text="hello", via=Via.BROWSER)
     assert await store.open_turn("c", opened, "me", "x-0", None) == "opened"
     yield store
@@ -52,7 +52,7 @@ async def test_another_programs_lock_is_waited_for_without_holding_anybody_up(st
     async with asyncio.timeout(2):  # far less than the lock is waited for
         for _ in range(20):
             await asyncio.sleep(0.005)
-            assert (await store.summary("c")).running
+            assert (await store.summary("local", "c")).running
     assert not any(task.done() for task in writing)
     beside.execute("COMMIT")
     async with asyncio.timeout(4):

@@ -23,7 +23,7 @@ async def client(app: App, model):
         yield one
     model.reset()
     parts = app.app.state.parts
-    for summary in await parts.store.conversations(100, None):  # each has a sandbox, and there are only so many
+    for summary in await parts.store.conversations("local", 100, None):  # each has a sandbox, and there are only so many
         await parts.kernel.remove(summary.id)
 
 
@@ -138,7 +138,7 @@ async def test_earlier_messages_of_a_new_conversation_are_read(client, model) ->
 async def test_the_title_of_a_new_conversation_is_the_question(app: App, client) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a quokka?"}]
     answer = await client.chat.completions.create(model="codeact", messages=messages)
-    summary = await app.app.state.parts.store.summary(answer.codeact["conversation_id"])
+    summary = await app.app.state.parts.store.summary("local", answer.codeact["conversation_id"])
     assert summary.title == "What is a quokka?"
 
 
@@ -168,7 +168,7 @@ async def test_a_client_that_hangs_up_before_the_answer_stops_its_turn(app: App,
     await until(lambda: model.server.asked > asked)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
-    [newest] = await app.app.state.parts.store.conversations(1, None)
+    [newest] = await app.app.state.parts.store.conversations("local", 1, None)
     assert await outcome(app, newest.id) == "stopped"
 
 

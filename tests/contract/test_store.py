@@ -73,7 +73,7 @@ def url(request, tmp_path: Path) -> str:
 async def store(url: str):
     store = store_sql.create(url)
     await store.migrate()
-    await store.create_conversation("c", "", 1.0)
+    await store.create_conversation("local", "c", "", 1.0)
     yield store
     await store.close()
 
@@ -86,37 +86,37 @@ async def next_seq(store, conversation: str) -> int:
 
 
 async def test_creating_a_conversation_twice_gives_the_first_back(store):
-    first = await store.create_conversation("d", "Numbers", 5.0)
+    first = await store.create_conversation("local", "d", "Numbers", 5.0)
     assert (first.id, first.title, first.created_at, first.updated_at, first.running) == ("d", "Numbers", 5.0, 5.0, False)
-    assert await store.create_conversation("d", "Other", 6.0) == first
+    assert await store.create_conversation("local", "d", "Other", 6.0) == first
 
 
 async def test_two_tabs_create_the_same_conversation_at_once(store):
-    made = await asyncio.gather(*(store.create_conversation("d", f"title {n}", float(n)) for n in range(8)))
+    made = await asyncio.gather(*(store.create_conversation("local", "d", f"title {n}", float(n)) for n in range(8)))
     assert len(set(made)) == 1
 
 
 async def test_the_list_is_newest_first_and_goes_on_before_the_last_line(store):
     for n in range(2, 8):
-        await store.create_conversation(f"c{n}", "", float(n))
-    first = await store.conversations(3, None)
-    rest = await store.conversations(10, first[-1].updated_at)
+        await store.create_conversation("local", f"c{n}", "", float(n))
+    first = await store.conversations("local", 3, None)
+    rest = await store.conversations("local", 10, first[-1].updated_at)
     assert [summary.id for summary in first] == ["c7", "c6", "c5"]
     assert [summary.id for summary in rest] == ["c4", "c3", "c2", "c"]
 
 
 async def test_a_conversation_is_renamed_and_moves_up(store):
-    renamed = await store.rename("c", "New", 9.0)
+    renamed = await store.rename("local", "c", "New", 9.0)
     assert (renamed.title, renamed.updated_at) == ("New", 9.0)
-    assert await store.summary("c") == renamed
+    assert await store.summary("local", "c") == renamed
 
 
 async def test_what_does_not_exist_is_none(store):
-    assert await store.summary("nobody") is None
-    assert await store.rename("nobody", "x", 1.0) is None
-    assert await store.page("nobody") is None
-    assert await store.page_json("nobody") is None
-    assert await store.delete("nobody") is False
+    assert await store.summary("local", "nobody") is None
+    assert await store.rename("local", "nobody", "x", 1.0) is None
+    assert await store.page("local", "nobody") is None
+    assert await store.page_json("local", "nobody") is None
+    assert await store.delete("local", "nobody") is False
     assert await store.events("nobody") == []
     assert await next_seq(store, "nobody") == 1
 
@@ -124,17 +124,17 @@ async def test_what_does_not_exist_is_none(store):
 async def test_deleting_takes_everything_of_the_conversation_along(store):
     await open_turn(store, "t")
     await store.append("c", [cell("t", 2, files=[FileChange(path="a", change="new", size=1)]), closed("t", 3)])
-    assert await store.delete("c") is True
+    assert await store.delete("local", "c") is True
     async with raw(store) as connection:
         for table in ("conversations", "turns", "events", "files"):
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0
-    assert await store.page("c") is None
+    assert await store.page("local", "c") is None
 
 
 async def test_a_conversation_with_an_open_turn_is_not_deleted(store):
     await open_turn(store, "t")
-    assert await store.delete("c") is False
-    assert (await store.summary("c")).running
+    assert await store.delete("local", "c") is False
+    assert (await store.summary("local", "c")).running
 
 
 # ---- turns ---------------------------------------------------------------------------------------------------------
@@ -143,15 +143,15 @@ async def test_a_conversation_with_an_open_turn_is_not_deleted(store):
 async def test_an_opened_turn_is_on_the_page_with_its_cursor(store):
     event = opened("t", words="how many?")
     assert await store.open_turn("c", event, "me", "x-7", "how many?") == "opened"
-    page = await store.page("c")
+    page = await store.page("local", "c")
     assert (page.events, page.cursor, page.live) == ([event], "x-7", None)
     assert (page.summary.title, page.summary.updated_at, page.summary.running) == ("how many?", event.at, True)
 
 
 async def test_a_title_never_replaces_one_that_is_there(store):
-    await store.rename("c", "Mine", 2.0)
+    await store.rename("local", "c", "Mine", 2.0)
     await store.open_turn("c", opened("t"), "me", "x-0", "Theirs")
-    assert (await store.summary("c")).title == "Mine"
+    assert (await store.summary("local", "c")).title == "Mine"
 
 
 async def test_the_same_turn_again_is_known_whether_open_or_closed(store):
@@ -172,7 +172,7 @@ async def test_a_second_turn_is_busy_until_the_first_has_closed(store):
 
 
 async def test_turn_ids_are_per_conversation(store):
-    await store.create_conversation("d", "", 1.0)
+    await store.create_conversation("local", "d", "", 1.0)
     assert await open_turn(store, "t", conversation="c") == "opened"
     assert await open_turn(store, "t", conversation="d") == "opened"
 
@@ -202,13 +202,13 @@ async def test_the_same_turn_sent_at_once_by_two_connections_opens_once(store):
 
 async def test_many_conversations_open_and_close_at_once(store):
     async def turn(n: int) -> None:
-        await store.create_conversation(f"c{n}", "", float(n))
+        await store.create_conversation("local", f"c{n}", "", float(n))
         assert await open_turn(store, "t", conversation=f"c{n}") == "opened"
         await store.checkpoint([Checkpoint(f"c{n}", "t", "x-1", live("t"))])
         await store.append(f"c{n}", [step("t", 2), closed("t", 3)])
 
     await asyncio.gather(*(turn(n) for n in range(30)))
-    assert all(not summary.running for summary in await store.conversations(100, None))
+    assert all(not summary.running for summary in await store.conversations("local", 100, None))
 
 
 # ---- facts ---------------------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ async def test_facts_come_back_as_they_were_stored(store):
     await store.append("c", facts[1:3])
     await store.append("c", facts[3:])
     assert await store.events("c") == facts
-    page = await store.page("c")
+    page = await store.page("local", "c")
     assert (page.events, page.cursor, page.live) == (facts, None, None)
     assert (page.summary.running, page.summary.updated_at) == (False, 20.0)
 
@@ -238,7 +238,7 @@ async def test_a_taken_seq_is_a_conflict_and_stores_nothing(store):
         with pytest.raises(Conflict):
             await store.append("c", events)
     assert await store.events("c") == [opened("t"), step("t", 2)]
-    assert (await store.summary("c")).running
+    assert (await store.summary("local", "c")).running
 
 
 async def test_of_two_owners_who_write_at_once_one_is_told_to_stop(store):
@@ -273,7 +273,7 @@ async def test_pages_read_while_a_turn_writes_are_whole(store):
 
     async def read() -> None:
         while not done.is_set():
-            page = await store.page("c")
+            page = await store.page("local", "c")
             assert [event.seq for event in page.events] == list(range(1, len(page.events) + 1))
             assert page.summary.running == isinstance(page.events[-1], TurnOpened) == (page.cursor is not None)
 
@@ -293,9 +293,9 @@ async def test_a_write_that_is_cancelled_happens_whole_or_not_at_all_and_hurts_n
     async with asyncio.timeout(4):  # less than SQLite would wait for a lock that was left behind
         with suppress(Conflict):  # the last one may still have been on its way
             await store.append("c", [closed("t", await next_seq(store, "c"))])
-        while (await store.summary("c")).running:
+        while (await store.summary("local", "c")).running:
             await store.append("c", [closed("t", await next_seq(store, "c"))])
-    page = await store.page("c")
+    page = await store.page("local", "c")
     assert [event.seq for event in page.events] == list(range(1, len(page.events) + 1))
 
 
@@ -306,7 +306,7 @@ async def test_a_checkpoint_replaces_the_one_before(store):
     await open_turn(store, "t")
     await store.checkpoint([Checkpoint("c", "t", "x-1", live("t", "a"))])
     await store.checkpoint([Checkpoint("c", "t", "x-2", live("t", "ab"))])
-    page = await store.page("c")
+    page = await store.page("local", "c")
     assert (page.cursor, page.live) == ("x-2", live("t", "ab"))
 
 
@@ -314,13 +314,13 @@ async def test_a_late_checkpoint_of_a_closed_turn_is_not_shown(store):
     await open_turn(store, "t")
     await store.append("c", [closed("t", 2)])
     await store.checkpoint([Checkpoint("c", "t", "x-9", live("t"))])
-    page = await store.page("c")
+    page = await store.page("local", "c")
     assert (page.cursor, page.live) == (None, None)
 
 
 async def test_turns_that_another_owner_left_open_are_found(store):
-    await store.create_conversation("d", "", 1.0)
-    await store.create_conversation("e", "", 1.0)
+    await store.create_conversation("local", "d", "", 1.0)
+    await store.create_conversation("local", "e", "", 1.0)
     await open_turn(store, "t", owner="earlier")
     await store.append("c", [step("t", 2)])
     await store.checkpoint([Checkpoint("c", "t", "x-1", live("t"))])
@@ -371,9 +371,9 @@ async def test_any_text_is_stored_and_only_half_surrogates_are_changed(store):
 
 
 async def test_a_title_may_hold_anything(store):
-    renamed = await store.rename("c", NASTY, 2.0)
+    renamed = await store.rename("local", "c", NASTY, 2.0)
     assert renamed.title == NASTY.replace("\0", "\ufffd").replace("\ud800", "\ufffd")
-    assert await store.summary("c") == renamed
+    assert await store.summary("local", "c") == renamed
 
 
 async def test_a_large_output_is_stored_whole(store):
@@ -404,8 +404,9 @@ async def test_the_store_says_that_it_is_ready(store):
 async def test_a_database_that_cannot_be_reached_is_unavailable_in_every_method(url):
     store = store_sql.create(url)
     calls = [
-        store.migrate(), store.create_conversation("c", "", 1.0), store.conversations(1, None), store.summary("c"),
-        store.rename("c", "x", 1.0), store.delete("c"), store.page("c"), store.page_json("c"), store.events("c"),
+        store.migrate(), store.create_conversation("local", "c", "", 1.0), store.conversations("local", 1, None),
+        store.summary("local", "c"), store.rename("local", "c", "x", 1.0), store.delete("local", "c"),
+        store.page("local", "c"), store.page_json("local", "c"), store.user_of("c"), store.events("c"),
         open_turn(store, "t"), store.append("c", [step("t", 1)]),
         store.checkpoint([Checkpoint("c", "t", "x-1", live("t"))]), store.left_open("me"),
     ]  # fmt: skip
@@ -420,7 +421,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable_in_every_method(
 async def test_the_store_works_again_when_postgresql_comes_back(postgres):
     store = store_sql.create(postgres.database())
     await store.migrate()
-    await store.create_conversation("c", "", 1.0)
+    await store.create_conversation("local", "c", "", 1.0)
     postgres.stop()
     try:
         with pytest.raises(StoreUnavailable):

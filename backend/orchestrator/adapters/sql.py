@@ -14,24 +14,27 @@ _SUMMARIES = """SELECT c.id, c.title, c.created_at, c.updated_at,
     FROM conversations c"""
 
 CREATE = text(
-    "INSERT INTO conversations (id, title, created_at, updated_at, last_seq) VALUES (:id, :title, :now, :now, 0)"
-    " ON CONFLICT (id) DO NOTHING"
+    "INSERT INTO conversations (id, user_id, title, created_at, updated_at, last_seq)"
+    " VALUES (:id, :user, :title, :now, :now, 0) ON CONFLICT (id) DO NOTHING"
 )
-LIST = text(_SUMMARIES + " ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
-LIST_BEFORE = text(_SUMMARIES + " WHERE c.updated_at < :before ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit")
-SUMMARY = text(_SUMMARIES + " WHERE c.id = :id")
-RENAME = text("UPDATE conversations SET title = :title, updated_at = :now WHERE id = :id")
+_NEWEST = " ORDER BY c.updated_at DESC, c.id DESC LIMIT :limit"
+LIST = text(_SUMMARIES + " WHERE c.user_id = :user" + _NEWEST)
+LIST_BEFORE = text(_SUMMARIES + " WHERE c.user_id = :user AND c.updated_at < :before" + _NEWEST)
+SUMMARY = text(_SUMMARIES + " WHERE c.id = :id AND c.user_id = :user")
+RENAME = text("UPDATE conversations SET title = :title, updated_at = :now WHERE id = :id AND user_id = :user")
 LOCK = text("UPDATE conversations SET last_seq = last_seq WHERE id = :id")
 DELETE = text(
-    "DELETE FROM conversations WHERE id = :id"
+    "DELETE FROM conversations WHERE id = :id AND user_id = :user"
     " AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation_id = :id AND closed_at IS NULL)"
 )
 PAGE = text(
     "SELECT c.id, c.title, c.created_at, c.updated_at, c.last_seq, t.id AS turn, t.cursor, t.live FROM conversations c"
-    " LEFT JOIN turns t ON t.conversation_id = c.id AND t.closed_at IS NULL WHERE c.id = :id"
+    " LEFT JOIN turns t ON t.conversation_id = c.id AND t.closed_at IS NULL"
+    " WHERE c.id = :id AND c.user_id = :user"
 )
 EVENTS = text("SELECT payload FROM events WHERE conversation_id = :id AND seq <= :last ORDER BY seq")
 ALL_EVENTS = text("SELECT payload FROM events WHERE conversation_id = :id ORDER BY seq")
+USER_OF = text("SELECT user_id FROM conversations WHERE id = :id")
 LAST_SEQ = text("SELECT last_seq FROM conversations WHERE id = :id")
 
 # ---- turns ----

@@ -49,51 +49,55 @@ class SqlStore:
 
     # ---- conversations -----------------------------------------------------------------------------------------------
 
-    async def create_conversation(self, id: str, title: str, now: float) -> ConversationSummary:
-        def work(connection: Connection) -> ConversationSummary:
-            connection.execute(sql.CREATE, {"id": id, "title": _storable(title), "now": now})
-            return _summary(connection.execute(sql.SUMMARY, {"id": id}).one())
+    async def create_conversation(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:
+        def work(connection: Connection) -> ConversationSummary | None:
+            connection.execute(sql.CREATE, {"id": id, "user": user, "title": _storable(title), "now": now})
+            return _find_summary(connection, user, id)
 
         return await self._database.write(work)
 
-    async def conversations(self, limit: int, before: float | None) -> list[ConversationSummary]:
+    async def conversations(self, user: str, limit: int, before: float | None) -> list[ConversationSummary]:
         def work(connection: Connection) -> list[ConversationSummary]:
             if before is None:
-                rows = connection.execute(sql.LIST, {"limit": limit})
+                rows = connection.execute(sql.LIST, {"user": user, "limit": limit})
             else:
-                rows = connection.execute(sql.LIST_BEFORE, {"limit": limit, "before": before})
+                rows = connection.execute(sql.LIST_BEFORE, {"user": user, "limit": limit, "before": before})
             return [_summary(row) for row in rows]
 
         return await self._database.read(work)
 
-    async def summary(self, id: str) -> ConversationSummary | None:
-        rows = await self._database.find(sql.SUMMARY, {"id": id})
+    async def summary(self, user: str, id: str) -> ConversationSummary | None:
+        rows = await self._database.find(sql.SUMMARY, {"id": id, "user": user})
         return _summary(rows[0]) if rows else None
 
-    async def rename(self, id: str, title: str, now: float) -> ConversationSummary | None:
+    async def rename(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:
         def work(connection: Connection) -> ConversationSummary | None:
-            connection.execute(sql.RENAME, {"id": id, "title": _storable(title), "now": now})
-            return _find_summary(connection, id)
+            connection.execute(sql.RENAME, {"id": id, "user": user, "title": _storable(title), "now": now})
+            return _find_summary(connection, user, id)
 
         return await self._database.write(work)
 
-    async def delete(self, id: str) -> bool:
+    async def delete(self, user: str, id: str) -> bool:
         def work(connection: Connection) -> bool:
             connection.execute(sql.LOCK, {"id": id})  # a turn that is being opened is seen by the next statement
-            return _changed(connection.execute(sql.DELETE, {"id": id}))
+            return _changed(connection.execute(sql.DELETE, {"id": id, "user": user}))
 
         return await self._database.write(work)
 
-    async def page(self, id: str) -> Page | None:
-        page = await self.page_json(id)
+    async def page(self, user: str, id: str) -> Page | None:
+        page = await self.page_json(user, id)
         if page is None:
             return None
         events = [_EVENT.validate_json(event) for event in page.events]
         live = Live.model_validate_json(page.live) if page.live else None
         return Page(summary=page.summary, events=events, cursor=page.cursor, live=live)
 
-    async def page_json(self, id: str) -> PageJson | None:
-        return await self._database.read(lambda connection: _page(connection, id))
+    async def page_json(self, user: str, id: str) -> PageJson | None:
+        return await self._database.read(lambda connection: _page(connection, user, id))
+
+    async def user_of(self, id: str) -> str | None:
+        rows = await self._database.find(sql.USER_OF, {"id": id})
+        return str(rows[0][0]) if rows else None
 
     async def events(self, id: str) -> list[DurableEvent]:
         return await self._database.read(lambda connection: _events(connection, id))
@@ -171,8 +175,8 @@ class SqlStore:
         await self._database.close()
 
 
-def _find_summary(connection: Connection, id: str) -> ConversationSummary | None:
-    row = connection.execute(sql.SUMMARY, {"id": id}).one_or_none()
+def _find_summary(connection: Connection, user: str, id: str) -> ConversationSummary | None:
+    row = connection.execute(sql.SUMMARY, {"id": id, "user": user}).one_or_none()
     return _summary(row) if row else None
 
 
@@ -181,8 +185,8 @@ def _last_seq(connection: Connection, conversation: str) -> int | None:
     return last
 
 
-def _page(connection: Connection, id: str) -> PageJson | None:
-    row = connection.execute(sql.PAGE, {"id": id}).one_or_none()
+def _page(connection: Connection, user: str, id: str) -> PageJson | None:
+    row = connection.execute(sql.PAGE, {"id": id, "user": user}).one_or_none()
     if row is None:
         return None
     events = connection.execute(sql.EVENTS, {"id": id, "last": row.last_seq}).scalars().all()

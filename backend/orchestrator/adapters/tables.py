@@ -33,12 +33,13 @@ conversations = Table(
     "conversations",
     metadata,
     Column("id", String(64), primary_key=True),
+    Column("user_id", String(64), nullable=False, server_default="local"),  # whose it is; see users/principal.py
     Column("title", Text, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("last_seq", Integer, nullable=False),  # of its newest event; moving it on is the fence between two owners
 )
-Index("conversations_by_update", conversations.c.updated_at, conversations.c.id)
+Index("conversations_of_user", conversations.c.user_id, conversations.c.updated_at, conversations.c.id)
 
 turns = Table(
     "turns",
@@ -78,4 +79,128 @@ files = Table(
     Column("cell_id", String(64), nullable=False),
     Column("deleted", Boolean, nullable=False),
     PrimaryKeyConstraint("conversation_id", "path", name="files_pkey"),
+)
+
+
+# ---- people ------------------------------------------------------------------------------------------------------------
+
+
+def _user(unique: bool | None = None) -> Column[str]:
+    return Column("user_id", String(64), ForeignKey("users.id", ondelete="CASCADE"), nullable=False, unique=unique)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("email", String(254), nullable=False, unique=True),  # as `users/schemas.py` normalises it
+    Column("name", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("group_name", String(64), nullable=False),
+    Column("password", Text),  # an argon2id hash; null for people who only come from a provider
+    Column("disabled", Boolean, nullable=False),
+    Column("founder", Integer, unique=True),  # 1 for the first of all and null for the others: there is only one first
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double),  # when they last signed in
+)
+
+identities = Table(
+    "identities",  # who somebody is at an OpenID provider
+    metadata,
+    Column("provider", String(64), nullable=False),
+    Column("subject", String(255), nullable=False),
+    _user(),
+    Column("created_at", Double, nullable=False),
+    PrimaryKeyConstraint("provider", "subject", name="identities_pkey"),
+)
+Index("identities_of_user", identities.c.user_id)
+
+sessions = Table(
+    "sessions",  # of everything secret here and below only the SHA-256 is kept
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    _user(),
+    Column("how", String(64), nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+Index("sessions_of_user", sessions.c.user_id)
+Index("sessions_by_expiry", sessions.c.expires_at)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    _user(),
+    Column("label", Text, nullable=False),
+    Column("begins", String(16), nullable=False),  # its first characters, to be told from others
+    Column("scopes", String(64), nullable=False),  # words with a blank between
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("expires_at", Double),
+)
+Index("api_tokens_of_user", api_tokens.c.user_id)
+
+invites = Table(
+    "invites",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("email", String(254), nullable=False),  # empty: for anybody who has the link
+    Column("role", String(16), nullable=False),
+    Column("group_name", String(64), nullable=False),
+    Column("made_by", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("used_by", String(64)),
+    Column("used_at", Double),
+)
+
+resets = Table(
+    "resets",  # of passwords; one a user, the newest
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _user(unique=True),
+    Column("expires_at", Double, nullable=False),
+)
+
+attempts = Table(
+    "attempts",  # to sign in, per key, in a window of time
+    metadata,
+    Column("key", String(128), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("since", Double, nullable=False),
+    Column("until", Double, nullable=False),
+)
+Index("attempts_by_end", attempts.c.until)
+
+oidc_flows = Table(
+    "oidc_flows",  # somebody is at a provider now and comes back with this `state`, once
+    metadata,
+    Column("state", String(64), primary_key=True),
+    Column("browser", String(64), nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("nonce", String(64), nullable=False),
+    Column("verifier", String(128), nullable=False),
+    Column("return_to", Text, nullable=False),
+    Column("invite", Text, nullable=False),
+    Column("links", String(64), nullable=False),  # the user whose account it is to open from now on; empty: sign in
+    Column("expires_at", Double, nullable=False),
+)
+Index("oidc_flows_by_expiry", oidc_flows.c.expires_at)
+
+audit = Table(
+    "audit",  # append-only: nothing here is ever changed
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("details", Text, nullable=False),  # JSON
 )

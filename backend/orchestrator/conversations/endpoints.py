@@ -13,13 +13,14 @@ from orchestrator.journal import encode
 from orchestrator.protocol.base import Id, Value
 from orchestrator.protocol.frames import ConversationSummary
 from orchestrator.protocol.page import ConversationList, ConversationPage
+from orchestrator.users.principal import Who
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
 
-def _service(request: Request) -> Conversations:
+def _service(request: Request, who: Who) -> Conversations:
     parts = request.app.state.parts
-    return Conversations(parts.store, parts.bus, parts.kernel, parts.turns, time.time)
+    return Conversations(who.user, parts.store, parts.bus, parts.kernel, parts.turns, time.time)
 
 
 Service = Annotated[Conversations, Depends(_service)]

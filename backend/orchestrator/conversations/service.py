@@ -26,8 +26,9 @@ class Sessions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """`clock` gives Unix seconds. Methods raise `NotFound`, `TurnIsOpen`, `StoreUnavailable`."""
+    """Those of `user`. `clock` gives Unix seconds. Methods raise `NotFound`, `TurnIsOpen`, `StoreUnavailable`."""
 
+    user: str
     store: Store
     bus: Bus
     kernel: Kernel
@@ -35,29 +36,31 @@ class Conversations:
     clock: Callable[[], float]
 
     async def list(self, limit: int, before: float | None) -> ConversationList:
-        return ConversationList(conversations=await self.store.conversations(limit, before))
+        return ConversationList(conversations=await self.store.conversations(self.user, limit, before))
 
     async def create(self, id: str, title: str) -> ConversationSummary:
         """Idempotent: the conversation as it is when the id exists."""
         now = self.clock()
-        summary = await self.store.create_conversation(id, title, now)
+        summary = await self.store.create_conversation(self.user, id, title, now)
+        if summary is None:
+            raise NotFound
         if summary.created_at == now:
-            await tell_list(self.bus, ConversationChanged(summary=summary))
+            await tell_list(self.bus, self.user, ConversationChanged(summary=summary))
         return summary
 
     async def rename(self, id: str, title: str) -> ConversationSummary:
-        summary = await self.store.rename(id, title, self.clock())
+        summary = await self.store.rename(self.user, id, title, self.clock())
         if summary is None:
             raise NotFound
-        await tell_list(self.bus, ConversationChanged(summary=summary))
+        await tell_list(self.bus, self.user, ConversationChanged(summary=summary))
         return summary
 
     async def delete(self, id: str) -> None:
         """With its sandbox and files; refused while a turn is open."""
-        if not await self.store.delete(id):
-            raise TurnIsOpen if await self.store.summary(id) else NotFound
+        if not await self.store.delete(self.user, id):
+            raise TurnIsOpen if await self.store.summary(self.user, id) else NotFound
         self.turns.forget(id)
-        await tell_list(self.bus, ConversationRemoved(conversation=id))
+        await tell_list(self.bus, self.user, ConversationRemoved(conversation=id))
         try:
             await self.kernel.remove(id)
         except Exception:  # the conversation is gone all the same; what reaps sandboxes takes this one too
@@ -67,7 +70,7 @@ class Conversations:
         """A `ConversationPage` as JSON. Its cursor was taken before the facts were read, so that whatever happens in
         between is told again rather than missed; an open turn's checkpoint says itself where to go on from."""
         head = await self.bus.head(channel(id))
-        page = await self.store.page_json(id)
+        page = await self.store.page_json(self.user, id)
         if page is None:
             raise NotFound
         return _join(page, head, await self._kernel(id))

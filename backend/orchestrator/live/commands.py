@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import dataclass
 from typing import assert_never
 
-from orchestrator.errors import Refusable
+from orchestrator.errors import Forbidden, Refusable
+from orchestrator.live.reach import Reach
 from orchestrator.live.subscriptions import Subscriptions
 from orchestrator.protocol import commands as c
 from orchestrator.protocol.events import KernelChanged, Via
 from orchestrator.protocol.frames import Pong, Refusal, Refused
 from orchestrator.turns import Opened
+from orchestrator.users.principal import CHAT, Principal
 from orchestrator.wiring import Parts
 
 log = logging.getLogger(__name__)
+
+Acts = c.SendMessage | c.ContinueTurn | c.StopTurn | c.RestartKernel
 
 _WORDS: dict[Opened, tuple[Refusal, str]] = {
     "busy": (Refusal.TURN_OPEN, "This conversation is still being answered. Wait for it, or stop it first."),
@@ -23,15 +28,30 @@ _WORDS: dict[Opened, tuple[Refusal, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Who is at the other end, how they came, and what they watch."""
+
+    principal: Principal
+    via: Via
+    reach: Reach
+    subscriptions: Subscriptions
+
+    async def forget(self, conversation: str) -> None:
+        """It was deleted: its id may be anybody's now."""
+        self.reach.forget(conversation)
+        await self.subscriptions.remove(conversation)
+
+
 def refusal(reason: Refusal, words: str, conversation: str | None = None, turn: str | None = None) -> Refused:
     return Refused(reason=reason, words=words, conversation=conversation, turn=turn)
 
 
-async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscriptions, via: Via) -> Pong | Refused | None:
+async def serve_command(command: c.Command, parts: Parts, connection: Connection) -> Pong | Refused | None:
     """Carry out one command; what to answer, if anything. Never raises: a failure of ours is a refusal with an id that the
     log explains."""
     try:
-        return await _serve(command, parts, subscriptions, via)
+        return await _serve(command, parts, connection)
     except Refusable as error:
         return refusal(error.reason, error.words, getattr(command, "conversation", None), getattr(command, "turn", None))
     except Exception:
@@ -41,27 +61,43 @@ async def serve_command(command: c.Command, parts: Parts, subscriptions: Subscri
         return refusal(Refusal.FAILED, words, getattr(command, "conversation", None), getattr(command, "turn", None))
 
 
-async def _serve(command: c.Command, parts: Parts, subscriptions: Subscriptions, via: Via) -> Pong | Refused | None:
+async def _serve(command: c.Command, parts: Parts, connection: Connection) -> Pong | Refused | None:
     match command:
-        case c.Subscribe(conversation=conversation, cursor=cursor):
-            if await parts.store.summary(conversation) is None:
-                return refusal(*_WORDS["unknown"], conversation)
-            await subscriptions.add(conversation, cursor)
-        case c.Unsubscribe(conversation=conversation):
-            await subscriptions.remove(conversation)
-        case c.SendMessage(conversation=conversation, turn=turn, text=text):
-            return _refused(await parts.turns.open(conversation, turn, text, via), conversation, turn)
-        case c.ContinueTurn(conversation=conversation, turn=turn):
-            return _refused(await parts.turns.resume(conversation, turn, via), conversation, turn)
-        case c.StopTurn(conversation=conversation, turn=turn):
-            await parts.turns.stop(conversation, turn)
-        case c.RestartKernel(conversation=conversation):
-            return await _restart(conversation, parts)
         case c.Ping():
             return Pong()
+        case c.Unsubscribe(conversation=conversation):
+            await connection.subscriptions.remove(conversation)
+            return None
+        case c.Subscribe(conversation=conversation, cursor=cursor):
+            if not await connection.reach.has(conversation):
+                return refusal(*_WORDS["unknown"], conversation)
+            await connection.subscriptions.add(conversation, cursor)
+            return None
+        case _:
+            return await _act(command, parts, connection)
+
+
+async def _act(command: Acts, parts: Parts, connection: Connection) -> Refused | None:
+    """What changes something. Turns are opened only in the user's own conversations; for the rest we look first."""
+    user, via = connection.principal.user, connection.via
+    if CHAT not in connection.principal.scopes:
+        raise Forbidden("This token may only read. Make one with the scope chat, then connect again.")
+    match command:
+        case c.SendMessage(conversation=conversation, turn=turn, text=text):
+            return _refused(await parts.turns.open(user, conversation, turn, text, via), conversation, turn)
+        case c.ContinueTurn(conversation=conversation, turn=turn):
+            return _refused(await parts.turns.resume(user, conversation, turn, via), conversation, turn)
+        case c.StopTurn(conversation=conversation, turn=turn):
+            if not await connection.reach.has(conversation):
+                return refusal(*_WORDS["unknown"], conversation, turn)
+            await parts.turns.stop(conversation, turn)
+            return None
+        case c.RestartKernel(conversation=conversation):
+            if not await connection.reach.has(conversation):
+                return refusal(*_WORDS["unknown"], conversation)
+            return await _restart(conversation, parts)
         case _:
             assert_never(command)
-    return None
 
 
 def _refused(result: Opened, conversation: str, turn: str) -> Refused | None:

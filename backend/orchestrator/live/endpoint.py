@@ -9,20 +9,23 @@ import logging
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.journal import LIST_CHANNEL, encode
-from orchestrator.live.commands import refusal, serve_command
+from orchestrator.journal import encode, list_channel
+from orchestrator.live.commands import Connection, refusal, serve_command
+from orchestrator.live.reach import Reach
 from orchestrator.live.subscriptions import Subscriptions, send_text
 from orchestrator.ports import TooOld
 from orchestrator.protocol import PROTOCOL_VERSION
 from orchestrator.protocol.commands import Command
 from orchestrator.protocol.events import Via
-from orchestrator.protocol.frames import CloseCode, Hello, Refusal
+from orchestrator.protocol.frames import CloseCode, ConversationRemoved, Hello, Refusal
+from orchestrator.users.principal import who
 from orchestrator.wiring import Parts
 
 log = logging.getLogger(__name__)
 router = APIRouter()
 
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
+_REMOVED = b'{"type":"conversation.removed"'  # as our own encoder begins it
 MAX_MALFORMED = 20
 """Frames that are not commands before we hang up: a client that does not speak our protocol never will."""
 
@@ -31,12 +34,15 @@ MAX_MALFORMED = 20
 async def live(socket: WebSocket) -> None:
     """Serve one connection until either side closes it."""
     parts: Parts = socket.app.state.parts
+    principal = who(socket)
     await socket.accept()
     subscriptions = Subscriptions(socket, parts.bus)
-    listing = asyncio.create_task(_tell_list(socket, parts))
+    via = Via.BROWSER if "origin" in socket.headers else Via.TERMINAL  # browsers always name their page's origin
+    connection = Connection(principal, via, Reach(parts.store, principal.user), subscriptions)
+    listing = asyncio.create_task(_tell_list(socket, parts, connection))
     try:
         await send_text(socket, encode(Hello(protocol=PROTOCOL_VERSION, model=parts.model.name)))
-        await _listen(socket, parts, subscriptions)
+        await _listen(socket, parts, connection)
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # gone; nothing of a turn depends on a connection
     finally:
@@ -44,9 +50,8 @@ async def live(socket: WebSocket) -> None:
         await subscriptions.close()
 
 
-async def _listen(socket: WebSocket, parts: Parts, subscriptions: Subscriptions) -> None:
+async def _listen(socket: WebSocket, parts: Parts, connection: Connection) -> None:
     malformed = 0
-    via = Via.BROWSER if "origin" in socket.headers else Via.TERMINAL  # browsers always name their page's origin
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
@@ -61,7 +66,7 @@ async def _listen(socket: WebSocket, parts: Parts, subscriptions: Subscriptions)
                 await socket.close(CloseCode.MISBEHAVED)
                 return
             continue
-        answer = await serve_command(command, parts, subscriptions, via)
+        answer = await serve_command(command, parts, connection)
         if answer is not None:
             await send_text(socket, encode(answer))
 
@@ -72,14 +77,17 @@ def _what_is_wrong(error: ValidationError) -> str:
     return f"That was not understood: {where}: {first['msg']}. Reload the page if this goes on."
 
 
-async def _tell_list(socket: WebSocket, parts: Parts) -> None:
-    """Frames about the conversation list, for as long as the connection lives."""
+async def _tell_list(socket: WebSocket, parts: Parts, connection: Connection) -> None:
+    """Frames about the user's conversation list, for as long as the connection lives."""
+    channel = list_channel(connection.principal.user)
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
         while True:
-            cursor = await parts.bus.head(LIST_CHANNEL)
+            cursor = await parts.bus.head(channel)
             try:
-                async for batch in parts.bus.follow(LIST_CHANNEL, cursor):
+                async for batch in parts.bus.follow(channel, cursor):
                     for entry in batch:
+                        if entry.data.startswith(_REMOVED):
+                            await connection.forget(ConversationRemoved.model_validate_json(entry.data).conversation)
                         await send_text(socket, entry.data, may_wait=True)
             except TooOld:
                 continue  # the list is loaded with every page; only the newest lines matter here

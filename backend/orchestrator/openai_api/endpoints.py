@@ -17,6 +17,7 @@ from orchestrator.openai_api.service import Door, finished_before_gone, new_id
 from orchestrator.openai_api.streaming import EventStream
 from orchestrator.protocol.events import Via
 from orchestrator.turns import title_of
+from orchestrator.users.principal import who
 
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -94,9 +95,10 @@ async def _whole(request: Request, door: Door, answer: Answer) -> Response:
 async def _opened(request: Request, conversation: str | None, asked: Question) -> Door:
     """A turn in the conversation, or in a new one."""
     parts = request.app.state.parts
-    door = Door(parts.store, parts.bus, parts.turns, conversation or new_id())
+    user = who(request).user
+    door = Door(parts.store, parts.bus, parts.turns, user, conversation or new_id())
     if conversation is None:
-        await parts.store.create_conversation(door.conversation, title_of(asked.said) or "", time.time())
+        await parts.store.create_conversation(user, door.conversation, title_of(asked.said) or "", time.time())
     await door.open(asked.text, Via.API)
     return door
 

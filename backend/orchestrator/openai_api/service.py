@@ -35,6 +35,7 @@ class Door:
     store: Store
     bus: Bus
     turns: Turns
+    user: str
     conversation: str
     turn: str = field(default_factory=new_id)
     _cursor: str = ""
@@ -43,7 +44,7 @@ class Door:
     async def open(self, text: str, via: Via) -> None:
         """Raises `NotFound`, `TurnIsOpen`, `StoreUnavailable`."""
         self._cursor = await self.bus.head(channel(self.conversation))
-        opened = await self.turns.open(self.conversation, self.turn, text, via)
+        opened = await self.turns.open(self.user, self.conversation, self.turn, text, via)
         if opened == "unknown":
             raise NotFound
         if opened == "busy":
