@@ -128,6 +128,15 @@ class PageJson:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOpen:
+    """A turn whose owner, another life of a server, is dead."""
+
+    conversation: str
+    turn: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class OpenTurn:
     """A turn that its owner left open."""
 
@@ -145,6 +154,10 @@ class Checkpoint:
     turn: str
     cursor: str
     live: Live
+
+
+DEAD_S = 10.0
+"""A server that has not said for so long that it lives is dead: its turns are anybody's."""
 
 
 class Store(Protocol):
@@ -188,17 +201,34 @@ class Store(Protocol):
         conversation. A `title` replaces an empty one."""
         ...
 
-    async def append(self, conversation: str, events: Sequence[DurableEvent]) -> None:
+    async def append(self, conversation: str, events: Sequence[DurableEvent], owner: str = "") -> None:
         """Store facts of the open turn, in order; a `turn.closed` among them closes it. Raises `Conflict` when a seq is
-        taken: another owner drives the turn."""
+        taken or, where `owner` is given, the turn is not its own: another one drives it."""
         ...
 
     async def checkpoint(self, points: Sequence[Checkpoint]) -> None:
         """Remember how far open turns have got. Each replaces its turn's last one; closed turns are left alone."""
         ...
 
-    async def left_open(self, owner: str) -> list[OpenTurn]:
-        """Open turns that belong to anybody but `owner`, for recovery at start."""
+    async def left_open(self, owner: str) -> list[LeftOpen]:
+        """Open turns of others than `owner` that are dead, or never said that they live."""
+        ...
+
+    async def take_over(self, left: LeftOpen, owner: str) -> OpenTurn | None:
+        """Make the turn `owner`'s: whoever had it can store nothing more. None, and nothing happens, when it is closed,
+        somebody else's by now, or its owner lives after all. Of many who try at once one gets it."""
+        ...
+
+    async def owns(self, conversation: str, turn: str, owner: str) -> bool:
+        """Whether the turn is open and `owner`'s."""
+        ...
+
+    async def beat(self, owner: str) -> float:
+        """This server lives, by the database's clock. Returns the seconds since it last said so; 0 for the first time."""
+        ...
+
+    async def leave(self, owner: str) -> None:
+        """This server is about to end: what it leaves open is anybody's at once."""
         ...
 
     async def check(self) -> Part: ...

@@ -133,12 +133,15 @@ class Turns:
     async def start(self) -> int:
         """Close the turns that an earlier life left open; how many there were."""
         self._checkpoints = asyncio.create_task(self._checkpoint_regularly())
-        left = await self._store.left_open(self._owner)
-        for turn in left:
-            events = closing_events(turn.turn, turn.events, turn.live, self._world.clock())
-            await self._store.append(turn.conversation, events)
-            self._sessions.pop(turn.conversation, None)
-        return len(left)
+        closed = 0
+        for left in await self._store.left_open(self._owner):
+            turn = await self._store.take_over(left, self._owner)
+            if turn is not None:
+                events = closing_events(turn.turn, turn.events, turn.live, self._world.clock())
+                await self._store.append(turn.conversation, events, self._owner)
+                self._sessions.pop(turn.conversation, None)
+                closed += 1
+        return closed
 
     async def close(self) -> None:
         """Stop every turn and wait until each is closed."""

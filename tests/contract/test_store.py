@@ -14,7 +14,7 @@ from sqlalchemy import text
 from executor.wire import FileChange
 from orchestrator.adapters import store_sql
 from orchestrator.errors import Conflict, StoreUnavailable
-from orchestrator.ports import Checkpoint
+from orchestrator.ports import Checkpoint, LeftOpen
 from orchestrator.protocol.events import (
     CellClosed,
     CellOpened,
@@ -328,8 +328,10 @@ async def test_turns_that_another_owner_left_open_are_found(store):
     await open_turn(store, "v", conversation="e", owner="earlier")
     await store.append("e", [closed("v", 2)])
     [left] = await store.left_open("me")
-    assert (left.conversation, left.turn, left.live) == ("c", "t", live("t"))
-    assert left.events == [opened("t"), step("t", 2)]
+    assert (left.conversation, left.turn, left.owner) == ("c", "t", "earlier")
+    taken = await store.take_over(left, "me")
+    assert (taken.conversation, taken.turn, taken.live) == ("c", "t", live("t"))
+    assert taken.events == [opened("t"), step("t", 2)]
 
 
 async def test_facts_survive_the_store_being_opened_again(store, url):
@@ -409,6 +411,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable_in_every_method(
         store.page("local", "c"), store.page_json("local", "c"), store.user_of("c"), store.events("c"),
         open_turn(store, "t"), store.append("c", [step("t", 1)]),
         store.checkpoint([Checkpoint("c", "t", "x-1", live("t"))]), store.left_open("me"),
+        store.take_over(LeftOpen("c", "t", "a"), "me"), store.owns("c", "t", "me"), store.beat("me"), store.leave("me"),
     ]  # fmt: skip
     for call in calls:
         with pytest.raises(StoreUnavailable, match="CODEACT_STORE_URL"):

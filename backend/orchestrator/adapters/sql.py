@@ -40,11 +40,17 @@ LAST_SEQ = text("SELECT last_seq FROM conversations WHERE id = :id")
 # ---- turns ----
 
 OPENED = text(
-    "UPDATE conversations SET last_seq = :seq, updated_at = :at, title = CASE WHEN title = '' THEN :title ELSE title END"
+    "UPDATE conversations SET last_seq = :seq, updated_at = :at, owner = :owner,"
+    " title = CASE WHEN title = '' THEN :title ELSE title END"
     " WHERE id = :id AND last_seq = :seq - 1"
 )
-MOVED_ON = text("UPDATE conversations SET last_seq = :last WHERE id = :id AND last_seq = :before")
-CLOSED = text("UPDATE conversations SET last_seq = :last, updated_at = :at WHERE id = :id AND last_seq = :before")
+MOVED_ON = text(
+    "UPDATE conversations SET last_seq = :last WHERE id = :id AND last_seq = :before AND (:owner = '' OR owner = :owner)"
+)
+CLOSED = text(
+    "UPDATE conversations SET last_seq = :last, updated_at = :at, owner = '' WHERE id = :id AND last_seq = :before"
+    " AND (:owner = '' OR owner = :owner)"
+)
 ADD_TURN = text(
     "INSERT INTO turns (conversation_id, id, owner, cursor, opened_at) VALUES (:conversation, :id, :owner, :cursor, :at)"
 )
@@ -58,7 +64,10 @@ CHECKPOINT = text(
     " WHERE conversation_id = :conversation AND id = :turn AND closed_at IS NULL"
 )
 FIND_TURN = text("SELECT id FROM turns WHERE conversation_id = :conversation AND (id = :turn OR closed_at IS NULL)")
-LEFT_OPEN = text("SELECT conversation_id, id, live FROM turns WHERE closed_at IS NULL AND owner <> :owner")
+LIVE = text("SELECT live FROM turns WHERE conversation_id = :conversation AND id = :turn")
+OWNED = text(
+    "SELECT 1 FROM turns WHERE conversation_id = :conversation AND closed_at IS NULL AND id = :turn AND owner = :owner"
+)
 PUT_FILE = text(
     "INSERT INTO files (conversation_id, path, size, changed_at, turn_id, cell_id, deleted)"
     " VALUES (:conversation, :path, :size, :at, :turn, :cell, :deleted)"
@@ -66,3 +75,21 @@ PUT_FILE = text(
     " turn_id = excluded.turn_id, cell_id = excluded.cell_id, deleted = excluded.deleted"
 )
 PING = text("SELECT 1")
+
+# ---- servers ----
+
+SEEN = text("SELECT seen_at FROM servers WHERE id = :id")
+BEAT = text(
+    "INSERT INTO servers (id, seen_at) VALUES (:id, :now) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
+)
+LEAVE = text("DELETE FROM servers WHERE id = :id")
+FORGET_SERVERS = text("DELETE FROM servers WHERE seen_at < :before")
+HAND_OVER = text("UPDATE conversations SET owner = :owner WHERE id = :conversation")
+_OWNER_IS_DEAD = "NOT EXISTS (SELECT 1 FROM servers s WHERE s.id = turns.owner AND s.seen_at > :alive)"
+LEFT_OPEN = text(
+    f"SELECT conversation_id, id, owner FROM turns WHERE closed_at IS NULL AND owner <> :owner AND {_OWNER_IS_DEAD}"  # noqa: S608
+)
+TAKE_OVER = text(
+    "UPDATE turns SET owner = :owner WHERE conversation_id = :conversation AND closed_at IS NULL AND id = :turn"  # noqa: S608
+    f" AND owner = :was AND {_OWNER_IS_DEAD}"
+)

@@ -17,12 +17,12 @@ from sqlalchemy import Connection, CursorResult
 from sqlalchemy.engine import make_url
 
 from executor.wire import FileChange
-from orchestrator.adapters import sql
+from orchestrator.adapters import servers, sql
 from orchestrator.adapters.databases import Change, Database, Taken
 from orchestrator.adapters.postgres import Postgres
 from orchestrator.adapters.sqlite import Sqlite
 from orchestrator.errors import Conflict, StoreUnavailable
-from orchestrator.ports import Checkpoint, OpenTurn, Page, PageJson, Part
+from orchestrator.ports import Checkpoint, LeftOpen, OpenTurn, Page, PageJson, Part
 from orchestrator.protocol.events import CellClosed, DurableEvent, Live, TurnClosed, TurnOpened
 from orchestrator.protocol.frames import ConversationSummary
 
@@ -109,7 +109,7 @@ class SqlStore:
     ) -> Opening:
         """Raises `Conflict` when another turn was opened and closed since the event's seq was taken."""
         assert isinstance(event, TurnOpened)
-        moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or "")}
+        moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or ""), "owner": owner}
         turn = {"conversation": conversation, "id": event.turn, "owner": owner, "cursor": cursor, "at": event.at}
         row = _event_row(conversation, event)
         try:
@@ -119,13 +119,13 @@ class SqlStore:
             pass
         return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event))
 
-    async def append(self, conversation: str, events: Sequence[DurableEvent]) -> None:
+    async def append(self, conversation: str, events: Sequence[DurableEvent], owner: str = "") -> None:
         if not events:
             return
         if [event.seq for event in events] != list(range(events[0].seq, events[0].seq + len(events))):
             raise ValueError("events must be contiguous")
         closed = next((event for event in reversed(events) if isinstance(event, TurnClosed)), None)
-        moved = {"id": conversation, "last": events[-1].seq, "before": events[0].seq - 1}
+        moved = {"id": conversation, "last": events[-1].seq, "before": events[0].seq - 1, "owner": owner}
         rows = [_event_row(conversation, event) for event in events]
         files = list(_file_rows(conversation, events))
 
@@ -148,19 +148,29 @@ class SqlStore:
         if rows:
             await self._database.change([(sql.CHECKPOINT, rows)])
 
-    async def left_open(self, owner: str) -> list[OpenTurn]:
-        def work(connection: Connection) -> list[OpenTurn]:
-            return [
-                OpenTurn(
-                    conversation=row.conversation_id,
-                    turn=row.id,
-                    events=_events(connection, row.conversation_id),
-                    live=Live.model_validate_json(row.live) if row.live else None,
-                )
-                for row in connection.execute(sql.LEFT_OPEN, {"owner": owner}).all()
-            ]
+    # ---- servers -----------------------------------------------------------------------------------------------------
 
-        return await self._database.read(work)
+    async def left_open(self, owner: str) -> list[LeftOpen]:
+        return await self._database.read(lambda connection: servers.left_open(connection, owner))
+
+    async def take_over(self, left: LeftOpen, owner: str) -> OpenTurn | None:
+        def work(connection: Connection) -> OpenTurn | None:
+            if not servers.take_over(connection, left, owner):
+                return None
+            live = connection.execute(sql.LIVE, {"conversation": left.conversation, "turn": left.turn}).scalar_one()
+            events = _events(connection, left.conversation)
+            return OpenTurn(left.conversation, left.turn, events, Live.model_validate_json(live) if live else None)
+
+        return await self._database.write(work)
+
+    async def owns(self, conversation: str, turn: str, owner: str) -> bool:
+        return bool(await self._database.find(sql.OWNED, {"conversation": conversation, "turn": turn, "owner": owner}))
+
+    async def beat(self, owner: str) -> float:
+        return await self._database.write(lambda connection: servers.beat(connection, owner))
+
+    async def leave(self, owner: str) -> None:
+        await self._database.write(lambda connection: servers.leave(connection, owner))
 
     # ---- life --------------------------------------------------------------------------------------------------------
 

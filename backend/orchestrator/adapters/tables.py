@@ -38,6 +38,7 @@ conversations = Table(
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("last_seq", Integer, nullable=False),  # of its newest event; moving it on is the fence between two owners
+    Column("owner", String(64), nullable=False, server_default=""),  # of its open turn: who may move it on; '' else
 )
 Index("conversations_of_user", conversations.c.user_id, conversations.c.updated_at, conversations.c.id)
 
@@ -204,3 +205,11 @@ audit = Table(
     Column("subject", Text, nullable=False),
     Column("details", Text, nullable=False),  # JSON
 )
+
+servers = Table(
+    "servers",  # one row a life of a server that shares this database with others; none where one has it to itself
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("seen_at", Double, nullable=False),  # by the database's clock, in Unix seconds
+)
+Index("servers_by_seen", servers.c.seen_at)
