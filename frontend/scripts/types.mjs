@@ -8,9 +8,9 @@ import openapiTS, { astToString } from "openapi-typescript";
 const here = dirname(fileURLToPath(import.meta.url));
 const python = process.env.PYTHON ?? resolve(here, "../../.venv/bin/python");
 const target = resolve(here, "../src/protocol/generated.ts");
-const banner = "// Generated from backend/orchestrator/protocol by `npm run types`. Never edited by hand.\n\n";
+const banner = "// Generated from backend/orchestrator/schema.py by `npm run types`. Never edited by hand.\n\n";
 
-const document = JSON.parse(execFileSync(python, ["-m", "orchestrator.protocol.schema"], { encoding: "utf8" }));
+const document = JSON.parse(execFileSync(python, ["-m", "orchestrator.schema"], { encoding: "utf8" }));
 const ast = await openapiTS(document, { alphabetize: true, rootTypes: true, rootTypesNoSchemaPrefix: true });
 const text = banner + astToString(ast);
 

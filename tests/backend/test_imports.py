@@ -25,7 +25,7 @@ LAYERS = (
     {"turns"},
     {"wiring"},
     {"conversations", "live", "openai_api", "health", "pages", "security", "users", "audit"},
-    {"main", "ground"},
+    {"main", "ground", "schema"},
     {"serve", "cli"},
 )
 

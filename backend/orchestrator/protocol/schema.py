@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.protocol import PROTOCOL_VERSION
+from orchestrator.protocol.base import Value
 from orchestrator.protocol.commands import Command
 from orchestrator.protocol.events import DurableEvent, Event, Live, LiveEvent
 from orchestrator.protocol.frames import CloseCode, ConversationSummary, Frame
@@ -37,12 +39,13 @@ UNIONS: dict[str, Any] = {
 }
 
 
-def document() -> dict[str, Any]:
-    """The whole protocol, as it is on the wire."""
+def document(models: Sequence[type[Value]] = (), unions: Mapping[str, Any] = UNIONS) -> dict[str, Any]:
+    """The whole protocol, as it is on the wire, and what else is named."""
     schemas: dict[str, Any] = {}
-    _, of_models = models_json_schema([(model, "serialization") for model in MODELS], ref_template=REF)
+    all_models: list[type[Value]] = [*MODELS, *models]
+    _, of_models = models_json_schema([(model, "serialization") for model in all_models], ref_template=REF)
     schemas.update(of_models.get("$defs", {}))
-    for name, union in UNIONS.items():
+    for name, union in {**UNIONS, **unions}.items():
         schema = TypeAdapter[Any](union).json_schema(mode="serialization", ref_template=REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[name] = schema

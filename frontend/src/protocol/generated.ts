@@ -1,9 +1,21 @@
-// Generated from backend/orchestrator/protocol by `npm run types`. Never edited by hand.
+// Generated from backend/orchestrator/schema.py by `npm run types`. Never edited by hand.
 
 export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * @description `GET /api/auth/state`, and the answer to whatever signs in. `registration`: `first` while there is nobody (whoever
+         *     registers becomes admin), else what the operator has set. `user`: who is signed in.
+         */
+        AuthState: {
+            /** @enum {string} */
+            mode: "none" | "accounts";
+            oidc: components["schemas"]["OidcProvider"][];
+            /** @enum {string} */
+            registration: "first" | "closed" | "open" | "invite";
+            user: components["schemas"]["User"] | null;
+        };
         /** @description One code action and what became of it. `n`: number of the next CellOutput; -1 once closed. */
         Cell: {
             cell: string;
@@ -106,6 +118,22 @@ export interface components {
         };
         /** @enum {string} */
         CellState: "writing" | "written" | "queued" | "starting" | "running" | "closed" | "not_run";
+        /** @description All other sessions end. `old` is left out by people who have only come from a provider until now. */
+        ChangePassword: {
+            /** Format: password */
+            new: string;
+            /** @default null */
+            old: string | null;
+        };
+        /** @description What is null stays as it is. */
+        ChangeUser: {
+            /** @default null */
+            disabled: boolean | null;
+            /** @default null */
+            group: string | null;
+            /** @default null */
+            role: ("user" | "admin") | null;
+        };
         /**
          * @description Websocket close codes (RFC 6455 §7.4; 4000–4999 are ours).
          * @enum {integer}
@@ -204,6 +232,21 @@ export interface components {
              */
             type: "hello";
         };
+        /** @description `made_by`, `used_by`: names of users; `used_by` null while it waits. */
+        InviteLine: {
+            created_at: number;
+            email: string;
+            expires_at: number;
+            group: string;
+            id: string;
+            made_by: string;
+            /** @enum {string} */
+            role: "user" | "admin";
+            used_by: string | null;
+        };
+        InviteList: {
+            invites: components["schemas"]["InviteLine"][];
+        };
         Item: components["schemas"]["Prose"] | components["schemas"]["Cell"];
         Kernel: {
             memory_limit: number | null;
@@ -248,6 +291,47 @@ export interface components {
             words: string;
         };
         LiveEvent: components["schemas"]["StepOpened"] | components["schemas"]["TextDelta"] | components["schemas"]["CodeDelta"] | components["schemas"]["CellProgress"] | components["schemas"]["CellOutput"] | components["schemas"]["TurnStopping"] | components["schemas"]["KernelChanged"];
+        Login: {
+            email: string;
+            /** Format: password */
+            password: string;
+        };
+        /** @description `link` opens the page at `/#invite=SECRET` and is shown this once. */
+        MadeInvite: {
+            line: components["schemas"]["InviteLine"];
+            link: string;
+        };
+        /** @description `token` is shown this once. */
+        MadeToken: {
+            line: components["schemas"]["TokenLine"];
+            token: string;
+        };
+        /** @description For `email` alone, or for whoever has the link. `role` and `group` are what they get. */
+        MakeInvite: {
+            /** @default 7 */
+            days: number;
+            /** @default null */
+            email: string | null;
+            /** @default  */
+            group: string;
+            /**
+             * @default user
+             * @enum {string}
+             */
+            role: "user" | "admin";
+        };
+        /** @description `days`: until it expires; null for never. */
+        MakeToken: {
+            /** @default null */
+            days: number | null;
+            label: string;
+            scopes: ("chat" | "read")[];
+        };
+        /** @description Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start` goes there, as a page, not a request. */
+        OidcProvider: {
+            id: string;
+            label: string;
+        };
         /** @description A place where output was left out for size; `size` counts the bytes. */
         OmittedOutput: {
             /**
@@ -313,6 +397,15 @@ export interface components {
             type: "refused";
             words: string;
         };
+        /** @description `invite`: the secret of an invitation's link (what follows `#invite=`). */
+        Register: {
+            email: string;
+            /** @default null */
+            invite: string | null;
+            name: string;
+            /** Format: password */
+            password: string;
+        };
         /** @description The cursor is too old, or the reader too slow: load the conversation's page again and subscribe with its cursor. */
         Reset: {
             conversation: string;
@@ -321,6 +414,11 @@ export interface components {
              * @enum {string}
              */
             type: "reset";
+        };
+        /** @description Opens the page at `/#reset=SECRET`, once, until it expires. */
+        ResetLink: {
+            expires_at: number;
+            link: string;
         };
         /** @description Throw the conversation's variables away and begin with an empty kernel; files stay. */
         RestartKernel: {
@@ -357,6 +455,25 @@ export interface components {
              */
             type: "message.send";
         };
+        /** @description A browser that is signed in. `how`: `password`, or `oidc:` and the provider. `current`: the one that asks. */
+        SessionLine: {
+            address: string;
+            agent: string;
+            created_at: number;
+            current: boolean;
+            expires_at: number;
+            how: string;
+            id: string;
+            seen_at: number;
+        };
+        SessionList: {
+            sessions: components["schemas"]["SessionLine"][];
+        };
+        /**
+         * @description Why coming back from a provider did not sign in: the page is opened at `/?sign_in_error=…`.
+         * @enum {string}
+         */
+        SignInError: "cancelled" | "expired" | "failed" | "no_account" | "email_taken" | "disabled";
         /** @description The model's message number `step` of this turn (from 0) is complete: prose, then at most one code action. */
         StepClosed: {
             code: components["schemas"]["WrittenCode"] | null;
@@ -440,6 +557,19 @@ export interface components {
             /** @enum {string} */
             name: "stdout" | "stderr";
             text: string;
+        };
+        /** @description `begins`: its first characters. */
+        TokenLine: {
+            begins: string;
+            created_at: number;
+            expires_at: number | null;
+            id: string;
+            label: string;
+            scopes: ("chat" | "read")[];
+            used_at: number | null;
+        };
+        TokenList: {
+            tokens: components["schemas"]["TokenLine"][];
         };
         /** @description Something happened in a conversation. `cursor` is where to go on from after a lost connection. */
         Told: {
@@ -525,6 +655,30 @@ export interface components {
             completion_tokens: number | null;
             prompt_tokens: number | null;
         };
+        User: {
+            email: string;
+            id: string;
+            name: string;
+            /** @enum {string} */
+            role: "user" | "admin";
+        };
+        /** @description `seen_at`: when they last signed in. `providers`: ids of those they come from. */
+        UserLine: {
+            created_at: number;
+            disabled: boolean;
+            email: string;
+            group: string;
+            has_password: boolean;
+            id: string;
+            name: string;
+            providers: string[];
+            /** @enum {string} */
+            role: "user" | "admin";
+            seen_at: number | null;
+        };
+        UserList: {
+            users: components["schemas"]["UserLine"][];
+        };
         /**
          * @description The door a turn came in by.
          * @enum {string}
@@ -578,6 +732,7 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type AuthState = components['schemas']['AuthState'];
 export type Cell = components['schemas']['Cell'];
 export type CellClosed = components['schemas']['CellClosed'];
 export type CellOpened = components['schemas']['CellOpened'];
@@ -586,6 +741,8 @@ export type CellOutput = components['schemas']['CellOutput'];
 export type CellPhase = components['schemas']['CellPhase'];
 export type CellProgress = components['schemas']['CellProgress'];
 export type CellState = components['schemas']['CellState'];
+export type ChangePassword = components['schemas']['ChangePassword'];
+export type ChangeUser = components['schemas']['ChangeUser'];
 export type CloseCode = components['schemas']['CloseCode'];
 export type CodeDelta = components['schemas']['CodeDelta'];
 export type Command = components['schemas']['Command'];
@@ -601,12 +758,20 @@ export type Event = components['schemas']['Event'];
 export type FileChange = components['schemas']['FileChange'];
 export type Frame = components['schemas']['Frame'];
 export type Hello = components['schemas']['Hello'];
+export type InviteLine = components['schemas']['InviteLine'];
+export type InviteList = components['schemas']['InviteList'];
 export type Item = components['schemas']['Item'];
 export type Kernel = components['schemas']['Kernel'];
 export type KernelChanged = components['schemas']['KernelChanged'];
 export type KernelState = components['schemas']['KernelState'];
 export type Live = components['schemas']['Live'];
 export type LiveEvent = components['schemas']['LiveEvent'];
+export type Login = components['schemas']['Login'];
+export type MadeInvite = components['schemas']['MadeInvite'];
+export type MadeToken = components['schemas']['MadeToken'];
+export type MakeInvite = components['schemas']['MakeInvite'];
+export type MakeToken = components['schemas']['MakeToken'];
+export type OidcProvider = components['schemas']['OidcProvider'];
 export type OmittedOutput = components['schemas']['OmittedOutput'];
 export type Output = components['schemas']['Output'];
 export type OutputOp = components['schemas']['OutputOp'];
@@ -617,10 +782,15 @@ export type ProtocolVersion = components['schemas']['ProtocolVersion'];
 export type Put = components['schemas']['Put'];
 export type Refusal = components['schemas']['Refusal'];
 export type Refused = components['schemas']['Refused'];
+export type Register = components['schemas']['Register'];
 export type Reset = components['schemas']['Reset'];
+export type ResetLink = components['schemas']['ResetLink'];
 export type RestartKernel = components['schemas']['RestartKernel'];
 export type RichOutput = components['schemas']['RichOutput'];
 export type SendMessage = components['schemas']['SendMessage'];
+export type SessionLine = components['schemas']['SessionLine'];
+export type SessionList = components['schemas']['SessionList'];
+export type SignInError = components['schemas']['SignInError'];
 export type StepClosed = components['schemas']['StepClosed'];
 export type StepFinish = components['schemas']['StepFinish'];
 export type StepOpened = components['schemas']['StepOpened'];
@@ -629,6 +799,8 @@ export type Subscribe = components['schemas']['Subscribe'];
 export type Subscribed = components['schemas']['Subscribed'];
 export type TextDelta = components['schemas']['TextDelta'];
 export type TextOutput = components['schemas']['TextOutput'];
+export type TokenLine = components['schemas']['TokenLine'];
+export type TokenList = components['schemas']['TokenList'];
 export type Told = components['schemas']['Told'];
 export type Turn = components['schemas']['Turn'];
 export type TurnClosed = components['schemas']['TurnClosed'];
@@ -638,6 +810,9 @@ export type TurnState = components['schemas']['TurnState'];
 export type TurnStopping = components['schemas']['TurnStopping'];
 export type Unsubscribe = components['schemas']['Unsubscribe'];
 export type Usage = components['schemas']['Usage'];
+export type User = components['schemas']['User'];
+export type UserLine = components['schemas']['UserLine'];
+export type UserList = components['schemas']['UserList'];
 export type Via = components['schemas']['Via'];
 export type View = components['schemas']['View'];
 export type Wipe = components['schemas']['Wipe'];
