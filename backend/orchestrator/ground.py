@@ -24,7 +24,7 @@ class Refused(Exception):
 
 def check_ui(settings: Settings) -> None:
     directory = ui_dir(settings)
-    if not (directory / "index.html").is_file():
+    if settings.serve_ui and not (directory / "index.html").is_file():
         raise Refused(f"The page is not built: there is no index.html in {directory}. Run: make setup")
 
 

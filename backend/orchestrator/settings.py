@@ -23,10 +23,16 @@ Directory = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Settings(BaseSettings):
-    """`CODEACT_…` in the environment, or in a `.env` file in the working directory."""
+    """`CODEACT_…` in the environment, or in a `.env` file in the working directory, or in files: where CODEACT_SECRETS_DIR
+    names a directory, `codeact_store_url` in there is CODEACT_STORE_URL, and so on. The environment goes before files."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CODEACT_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+        env_prefix="CODEACT_",
+        env_file=".env",
+        secrets_dir=os.environ.get("CODEACT_SECRETS_DIR") or None,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     # where it listens
@@ -65,4 +71,5 @@ class Settings(BaseSettings):
     # how the page is reached
     allowed_hosts: str = ""  # more names this server answers to, comma separated
     ui_dir: Directory | None = None  # the built UI; None: frontend/dist beside the backend
+    serve_ui: bool = True  # false: another server has the page, and this one need not
     log_level: Literal["debug", "info", "warning", "error"] = "info"
