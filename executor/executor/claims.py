@@ -44,7 +44,7 @@ class Claims:
         if request.want == "existing" and slot.life is None:
             raise NoSandbox("This conversation has no sandbox.")
         profile = Profile(request.profile or self._manager.profile)
-        lease = await self.acquire(conversation, request.owner, request.ttl_s, request.tenant, profile)
+        lease = await self.acquire(conversation, request.owner, request.ttl_s, request.tenant, profile, from_idle=True)
         before = slot.live
         await self._fit(slot, request, profile)
         if not slot.draining:
@@ -55,13 +55,16 @@ class Claims:
         return self._told(slot, live, lease), live is not before
 
     async def acquire(
-        self, conversation: str, owner: str, ttl_s: float = DEFAULT_TTL_S, tenant: str = "", profile: str = "standard"
-    ) -> Lease:
-        """The lease alone. An owner from whom it is taken over is stopped. Raises Fenced, StoreUnavailable, Draining."""
+        self, conversation: str, owner: str, ttl_s: float = DEFAULT_TTL_S, tenant: str = "", profile: str = "standard",
+        from_idle: bool = False,
+    ) -> Lease:  # fmt: skip
+        """The lease alone. An owner from whom it is taken over is stopped; `from_idle`: one that runs nothing need not have
+        let its lease run out. Raises Fenced, StoreUnavailable, Draining."""
         await self._manager.leases_known()
         before = self.leases.of(conversation)
         try:
-            lease = await self.leases.acquire(conversation, owner, ttl_s, tenant, profile)
+            idle = from_idle and not self._manager.runs_any(conversation)
+            lease = await self.leases.acquire(conversation, owner, ttl_s, tenant, profile, idle)
         except Fenced:
             self._manager.counts.refusals["fenced"] += 1
             raise

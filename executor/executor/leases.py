@@ -1,14 +1,16 @@
 """Who may drive a conversation's kernel. A lease has an owner, an end, and a fence: a number that grows with every change
 of owner, so that an owner who slept through a takeover is refused whatever it believes.
 
-Granted by one SQL statement that compares owner and end; then kept in memory as well, so that a cell is checked without a
+Granted by one SQL statement that compares owner and end: while a lease runs it is its owner's, but whoever runs no cell
+loses nothing by a takeover, so an idle one is anybody's. Then kept in memory as well, so that a cell is checked without a
 look at the database. Its end ends nothing: it only lets another owner take over, with the same kernel.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,7 @@ values (:conversation, :owner, 1, :expires_at, :tenant, :profile)
 on conflict (conversation) do update set
     fence = fence + (leases.owner <> excluded.owner),
     owner = excluded.owner, expires_at = excluded.expires_at, tenant = excluded.tenant, profile = excluded.profile
-where leases.owner = excluded.owner or leases.expires_at <= :now
+where leases.owner = excluded.owner or leases.expires_at <= :now or :idle
 returning conversation, owner, fence, expires_at, tenant, profile
 """
 RENEW = """
@@ -58,6 +60,7 @@ class Leases:
         self._store = store
         self._wall = wall
         self._known: dict[str, Lease] = {}
+        self._moving: dict[str, int] = {}  # conversations that are being taken from an owner that is idle, by how many
 
     async def load(self) -> None:
         """What earlier lives granted holds. Raises StoreUnavailable."""
@@ -74,15 +77,33 @@ class Leases:
     def of(self, conversation: str) -> Lease | None:
         return self._known.get(conversation)
 
-    async def acquire(self, conversation: str, owner: str, ttl_s: float, tenant: str, profile: str) -> Lease:
-        """The lease, for as long as `ttl_s` from now; the same fence again for an owner that has it. Raises Fenced when
-        another one does, StoreUnavailable."""
+    async def acquire(
+        self, conversation: str, owner: str, ttl_s: float, tenant: str, profile: str, idle: bool = False
+    ) -> Lease:
+        """The lease, for as long as `ttl_s` from now; the same fence again for an owner that has it. `idle`: nothing runs,
+        so that it may be taken from whoever has it. Raises Fenced when another one has it, StoreUnavailable."""
         now = self._wall()
-        facts = {"conversation": conversation, "owner": owner, "tenant": tenant, "profile": profile}
-        lease = await self._one(ACQUIRE, facts | {"now": now, "expires_at": now + ttl_s})
+        facts = {"conversation": conversation, "owner": owner, "tenant": tenant, "profile": profile, "idle": idle}
+        with self._taking(conversation, owner) if idle else nullcontext():
+            lease = await self._one(ACQUIRE, facts | {"now": now, "expires_at": now + ttl_s})
         if lease is None:
             raise Fenced(words.FENCED)
         return lease
+
+    @contextmanager
+    def _taking(self, conversation: str, owner: str) -> Iterator[None]:
+        """During the block another owner's fence does not hold: a cell that began now would be stopped at once."""
+        known = self._known.get(conversation)
+        if known is None or known.owner in ("", owner):
+            yield
+            return
+        self._moving[conversation] = self._moving.get(conversation, 0) + 1
+        try:
+            yield
+        finally:
+            self._moving[conversation] -= 1
+            if not self._moving[conversation]:
+                del self._moving[conversation]
 
     async def renew(self, conversation: str, fence: int, ttl_s: float) -> Lease:
         """Raises Fenced when the fence is not the lease's, StoreUnavailable."""
@@ -97,9 +118,9 @@ class Leases:
             raise Fenced(words.FENCED)
 
     def check(self, conversation: str, fence: int) -> None:
-        """Raises Fenced unless `fence` is the lease's, expired or not."""
+        """Raises Fenced unless `fence` is the lease's, expired or not, and nobody is just taking it over."""
         lease = self._known.get(conversation)
-        if lease is None or lease.fence != fence or not lease.owner:
+        if lease is None or lease.fence != fence or not lease.owner or conversation in self._moving:
             raise Fenced(words.FENCED)
 
     async def _one(self, statement: str, facts: dict[str, Any]) -> Lease | None:

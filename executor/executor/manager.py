@@ -144,6 +144,10 @@ class Manager:
         """Stop them, and wait until they have ended: how far the ladder had to be climbed."""
         return await ended(self._runs.stop(_checked(conversation)))
 
+    def runs_any(self, conversation: str) -> bool:
+        """Whether a cell runs or waits that nobody has stopped yet."""
+        return any(not run.stopped.done() for run in self._runs.of(conversation))
+
     def stop_older(self, conversation: str, fence: int) -> None:
         """Another owner has taken over: what an earlier one runs, or has waiting, is stopped."""
         self._runs.stop(conversation, lambda run: run.fence is not None and run.fence < fence)

@@ -58,6 +58,8 @@ async def test_two_orchestrators_never_drive_one_kernel(tmp_path, by):
         assert await old.text("x = 'kept'", held["fence"]) == ""
         running = asyncio.create_task(old.run("print('go')\nwhile True: pass", held["fence"]))
         waiting = asyncio.create_task(old.run("x = 'driven by the old one'", held["fence"]))
+        while not manager.runs_any("c"):
+            await asyncio.sleep(0.01)
         status, said = await new.claim()
         assert status == 409 and "Another server" in said["words"]
         await old.send("POST", "c/lease", json={"fence": held["fence"], "ttl_s": 0.1})
@@ -90,12 +92,50 @@ async def test_without_a_fence_a_lease_is_taken_in_the_callers_name(tmp_path):
         one, two = caller("one"), caller("two")
         assert await one.text("x = 1\nprint(x)") == "1\n"
         assert manager.claims.leases.of("c").owner == "one"
-        assert (await two.run("print(x)"))[0] == 409 and (await two.claim())[0] == 409
+        assert (await two.run("print(x)"))[0] == 409
         assert await one.text("print(x)") == "1\n" and manager.claims.leases.of("c").fence == 1
         status, renewed = await one.send("POST", "c/lease", json={"fence": 1, "ttl_s": 100})
         assert status == 200 and renewed["fence"] == 1 and renewed["lease_expires_at"] > time.time() + 90
         assert (await one.send("DELETE", "c/lease", params={"fence": 1}))[0] == 204
         assert await two.text("print(x)") == "1\n"
+
+
+async def test_an_owner_who_runs_nothing_is_followed_at_once_and_one_who_does_is_not(tmp_path, by):
+    """Somebody's messages go through one orchestrator and then another: neither waits for the other's lease to end."""
+    async with calling(tmp_path, **by) as (manager, caller):
+        one, two = caller("one"), caller("two")
+        fence = 0
+        for caller_now in (one, two, one):
+            status, lease = await caller_now.send("PUT", "c/lease", json={"owner": caller_now.owner})
+            assert (status, lease["fence"]) == (200, fence + 1)
+            fence += 1
+            assert await caller_now.text(f"x = {fence}\nprint(x)", fence) == f"{fence}\n"
+        running = asyncio.create_task(one.run("import time\ntime.sleep(60)", fence))
+        while not manager.runs_any("c"):
+            await asyncio.sleep(0.01)
+        assert (await two.send("PUT", "c/lease", json={"owner": "two"}))[0] == 409
+        assert (await one.send("POST", "c/interrupt", params={"fence": fence, "wait": "true"}))[0] == 200
+        await running
+        status, lease = await two.send("PUT", "c/lease", json={"owner": "two"})
+        assert (status, lease["fence"]) == (200, fence + 1)
+        assert (await one.run("x = 'late'", fence))[0] == 409
+        assert await two.text("print(x)", fence + 1) == "3\n"
+
+
+async def test_a_caller_that_is_killed_in_a_cell_is_followed_as_soon_as_its_cell_is_stopped(tmp_path, by):
+    async with calling(tmp_path, **by) as (manager, caller):
+        one, two = caller("one"), caller("two")
+        _, lease = await one.send("PUT", "c/lease", json={"owner": "one"})
+        await one.run("x = 1", lease["fence"])
+        running = asyncio.create_task(one.run("import time\ntime.sleep(60)", lease["fence"]))
+        while not manager.runs_any("c"):
+            await asyncio.sleep(0.01)
+        running.cancel()  # its connection is gone, as that of a process that was killed
+        await asyncio.wait([running])
+        async with asyncio.timeout(10):
+            while (await two.send("PUT", "c/lease", json={"owner": "two"}))[0] == 409:
+                await asyncio.sleep(0.05)
+        assert await two.text("print(x)", lease["fence"] + 1) == "1\n"
 
 
 async def test_a_lease_alone_makes_no_sandbox_and_destroy_takes_it_along(tmp_path):

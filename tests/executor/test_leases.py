@@ -102,6 +102,17 @@ async def test_a_fence_that_never_was_holds_nothing(desk):
     assert not desk.holds(2) and not desk.holds(0) and not desk.holds(1, "other")
 
 
+async def test_an_idle_owners_fence_does_not_hold_while_it_is_taken_from_it(desk):
+    """A cell that began in that moment would be stopped as soon as the takeover is stored."""
+    old = await desk.take("a")
+    taking = asyncio.ensure_future(desk.leases.acquire("c", "b", 60, "", "standard", True))
+    await asyncio.sleep(0)
+    assert not desk.holds(old)
+    new = (await taking).fence
+    assert new == old + 1 and desk.holds(new) and not desk.holds(old)
+    assert (await desk.leases.acquire("c", "b", 60, "", "standard", True)).fence == new
+
+
 async def test_fifty_at_once_and_one_gets_it(desk):
     taken = await asyncio.gather(*(desk.take(f"owner-{number}") for number in range(50)), return_exceptions=True)
     assert [one for one in taken if not isinstance(one, Fenced)] == [1]

@@ -68,7 +68,7 @@ def claim_routes(manager: Manager) -> APIRouter:
     @api.put("/conversations/{conversation}/lease")
     async def take(conversation: Id, request: LeaseRequest) -> LeaseGrant:
         claims.check_open()
-        return _grant(await claims.acquire(conversation, request.owner, request.ttl_s))
+        return _grant(await claims.acquire(conversation, request.owner, request.ttl_s, from_idle=True))
 
     @api.post("/conversations/{conversation}/lease")
     async def renew(conversation: Id, request: RenewRequest) -> LeaseGrant:
