@@ -24,6 +24,7 @@ from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
 from orchestrator.errors import KernelUnavailable
 from orchestrator.journal import Journal
+from orchestrator.observability.turns import TurnObserver
 from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Text, ToolCall
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellPhase
@@ -76,20 +77,24 @@ class Runner:
         self._begun = begun
         self._said = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._observer = TurnObserver(conversation, turn.id)
 
     async def drive(self) -> None:
         """Until the turn is closed. Raises what the store raises; everything else ends in the turn's events."""
         loop = asyncio.get_running_loop()
         limit = loop.call_later(self.turn.limits.seconds, lambda: self._spawn(self.stop("time")))
         patience = loop.call_later(PATIENCE_S, self._first_word)
+        self._observer.begin()
         try:
             while effect := t.pending(self.turn):
-                if isinstance(effect, t.AskModel):
-                    await self._ask(effect)
-                else:
-                    await self._run(effect)
+                with self._observer.doing(effect):
+                    if isinstance(effect, t.AskModel):
+                        await self._ask(effect)
+                    else:
+                        await self._run(effect)
             await self._journal.settled()
         finally:
+            self._observer.end()
             limit.cancel()
             patience.cancel()
             self._cancel_flush()
@@ -110,6 +115,7 @@ class Runner:
         self.turn, events = t.advance(self.turn, signal, self._world.clock())
         if events:
             self._unsaved = True
+            self._observer.saw(events)
             await self._journal.record(events)
 
     # ---- the model -----------------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
+        populate_by_name=True,
     )
 
     # where it listens
@@ -73,3 +74,9 @@ class Settings(BaseSettings):
     ui_dir: Directory | None = None  # the built UI; None: frontend/dist beside the backend
     serve_ui: bool = True  # false: another server has the page, and this one need not
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # what operators see
+    log_format: Literal["text", "json"] = "text"  # json: one object a line, requests included
+    metrics_host: str = "127.0.0.1"  # where Prometheus reads /metrics; never the port that browsers come to
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0  # 0: nowhere
+    otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")  # where traces go; empty: nowhere

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.agent.profiles import Profile, profile_for
@@ -18,6 +18,9 @@ from orchestrator.ports import Bus, Kernel, Model, Store
 from orchestrator.runner import World
 from orchestrator.settings import Settings
 from orchestrator.turns import Agent, Turns
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 T = TypeVar("T")
 _Table = dict[str, Callable[[str, Settings], Awaitable[T]]]
@@ -63,6 +66,15 @@ async def build(settings: Settings) -> Parts:
     world = World(model, kernel, time.time, settings.model_temperature)
     turns = Turns(store, bus, agent, world, owner=secrets.token_hex(8))
     return Parts(settings, store, bus, kernel, model, profile, turns)
+
+
+def collectors(parts: Parts) -> list[Collector]:
+    """What else in this process counts, beside the orchestrator: the executor, where it is in here."""
+    if urlsplit(parts.settings.kernel_url).scheme != "local":
+        return []
+    from orchestrator.adapters.kernel_local import LocalKernel
+
+    return [parts.kernel.collector()] if isinstance(parts.kernel, LocalKernel) else []
 
 
 def store_url(settings: Settings) -> str:

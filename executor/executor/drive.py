@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from executor import outcomes, words
+from executor import outcomes, tracing, words
 from executor.cell import Cell, Ending
 from executor.channel import Channel
 from executor.lifecycle import Reason, Step
@@ -138,8 +138,10 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
     run.outbox.put(Started(fresh=channel.fresh, lost=words.lost(lost.reason) if lost else ""))
     slot.step(Step.RUN)
     began = time.monotonic()
-    cell = channel.execute(run.code, run.outbox, run.questions)
-    end = await _ended(slot, channel, cell, run, before)
+    with tracing.within("run", fresh=channel.fresh) as span:
+        cell = channel.execute(run.code, run.outbox, run.questions)
+        end = await _ended(slot, channel, cell, run, before)
+        span.tell(outcome=end.outcome)
     if slot.state is KernelState.BUSY:
         slot.step(Step.DONE)
     elif slot.state is KernelState.RESTARTING:

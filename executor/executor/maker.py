@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from executor import words
+from executor import logs, tracing, words
 from executor.ledger import Ledger
 from executor.lifecycle import Life, Reason, State, Step
 from executor.live import Live
@@ -45,8 +45,9 @@ class Maker:
     async def make(self, life: Life, workspace: Path, profile: Profile, announce: Announce = quietly) -> Live:
         """A sandbox whose kernel answers, for a life that was granted. Raises SandboxUnavailable, and ends the life."""
         try:
-            async with self._starts, asyncio.timeout(START_S):
-                return await self._make(life, workspace, profile, announce)
+            with tracing.within("start", sandbox=life.id), logs.unrelated():
+                async with self._starts, asyncio.timeout(START_S):
+                    return await self._make(life, workspace, profile, announce)
         except TimeoutError:
             raise SandboxUnavailable(words.starting_too_long(START_S)) from None
         finally:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from executor import outcomes, words
+from executor import logs, outcomes, tracing, words
 from executor.audit import Audit
 from executor.claims import Claims
 from executor.counts import Counts
@@ -227,7 +227,8 @@ class Manager:
 
     def begin(self) -> None:
         """Take up what an earlier life left, and start to keep sandboxes warm. Otherwise the first use does it."""
-        self._house.begin()
+        with logs.unrelated():
+            self._house.begin()
 
     async def leases_known(self) -> None:
         """Waits until it is known who may drive what."""
@@ -260,8 +261,12 @@ class Manager:
 
     async def _drive(self, slot: Slot, run: Run) -> None:
         slot.used = self.clock()
+        logs.about(conversation=slot.conversation, cell=run.cell)
         try:
-            self._count(run, await drive(slot, run))
+            with tracing.within("execute", "server", conversation=slot.conversation, cell=run.cell) as span:
+                closed = await drive(slot, run)
+                span.tell(outcome=closed.outcome, rung=closed.rung, variables_kept=closed.variables_kept)
+            self._count(run, closed)
         finally:
             self._runs.remove(slot.conversation, run)
             slot.used = self.clock()

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import os
 import socket
+from importlib.metadata import version
 from types import FrameType
 
 import uvicorn
 
-from executor import logs
+from executor import logs, tracing
 from executor.api.app import create_app
 from executor.local import make_manager
 from executor.manager import SETTLE_S, Manager
@@ -31,7 +32,8 @@ async def serve(service: ServiceSettings, settings: Settings) -> None:
     try:
         token = service.service_token()
         service.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (ValueError, OSError) as error:
+        end_traces = tracing.set_up("codeact-executor", version("codeact-executor"), service.otlp_endpoint)
+    except (ValueError, OSError, tracing.CannotTrace) as error:
         raise CannotStart(str(error)) from error
     with _listener(service.host, service.port) as listener:
         manager = make_manager(service.data_dir, settings, survive=True)
@@ -40,7 +42,10 @@ async def serve(service: ServiceSettings, settings: Settings) -> None:
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=patience)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "pid": os.getpid()})
-        await _Server(config, manager).serve([listener])
+        try:
+            await _Server(config, manager).serve([listener])
+        finally:
+            await asyncio.to_thread(end_traces)
 
 
 class _Server(uvicorn.Server):

@@ -86,8 +86,9 @@ class ServiceSettings(BaseSettings):
     """`CODEACT_EXECUTOR_…`: the executor as a service of its own (`python -m executor serve`)."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CODEACT_EXECUTOR_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
-    )
+        env_prefix="CODEACT_EXECUTOR_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True,
+        populate_by_name=True,
+    )  # fmt: skip
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8100
@@ -95,6 +96,7 @@ class ServiceSettings(BaseSettings):
     token_file: Path | None = None  # a file that holds it, in its place
     data_dir: Path = Path("/var/lib/codeact")  # workspaces, leases, audit
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otlp_endpoint: str = Field("", validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")  # where traces go; empty: nowhere
 
     def service_token(self) -> str:
         """Raises ValueError, with the next step, when there is none or it is short."""

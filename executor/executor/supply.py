@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from executor import handover, words
+from executor import handover, tracing, words
 from executor.admission import Admission
 from executor.ledger import Ledger
 from executor.lifecycle import Life, Reason, State, Step
@@ -58,6 +58,14 @@ class Supply:
         """A sandbox bound to the claimant, whose kernel answers. Its state is `booting` when it was made for it, `idle`
         when it was warm. Raises SandboxUnavailable."""
         began = time.monotonic()
+        with tracing.within("claim") as span:
+            live, how = await self._obtained(claimant, announce)
+            span.tell(how=how, sandbox=live.life.id)
+        self.ledger.counts.claims[how].add(time.monotonic() - began)
+        return live
+
+    async def _obtained(self, claimant: Claimant, announce: Announce) -> tuple[Live, str]:
+        """With how it came: warm or cold."""
         if self.refuses:
             raise SandboxUnavailable(f"{self.refuses}.")
         wish = claimant.life = self.ledger.wish(new_id(), claimant.conversation, claimant.tenant)
@@ -66,11 +74,8 @@ class Supply:
             live = await self._taken(claimant) if claimant.profile is self.maker.profile else None
             if live is not None:
                 wish.kill(Reason.RELEASED)
-                self.ledger.counts.claims["warm"].add(time.monotonic() - began)
-                return live
-            live = await self._made(claimant, wish, announce)
-            self.ledger.counts.claims["cold"].add(time.monotonic() - began)
-            return live
+                return live, "warm"
+            return await self._made(claimant, wish, announce), "cold"
         finally:
             if wish.state is State.REQUESTED:
                 wish.kill(Reason.RELEASED)

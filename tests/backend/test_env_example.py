@@ -19,7 +19,7 @@ ELSEWHERE = {"CODEACT_DATA_DIR", "CODEACT_MODEL_DIR", "CODEACT_UI_DIR", "CODEACT
 
 
 def listed() -> dict[str, str]:
-    found = re.findall(r"^#?(CODEACT_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    found = re.findall(r"^#?((?:CODEACT|OTEL)_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert len(found) == len(dict(found)), "a setting is listed twice"
     return dict(found)
 
@@ -31,7 +31,7 @@ def declared() -> dict[str, object]:
         for name, field in settings.model_fields.items():
             default = field.default
             default = default.get_secret_value() if isinstance(default, SecretStr) else default
-            names[f"{prefix}{name}".upper()] = str(default) if isinstance(default, Path) else default
+            names[str(field.validation_alias or f"{prefix}{name}".upper())] = str(default) if isinstance(default, Path) else default
     return names
 
 

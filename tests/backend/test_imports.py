@@ -19,8 +19,8 @@ EXECUTOR = Path(executor.__file__).parent
 LAYERS = (
     {"protocol"},
     {"agent"},
-    {"ports"},
-    {"errors", "settings"},
+    {"ports", "accounts"},
+    {"errors", "settings", "observability"},
     {"runner", "journal", "adapters"},
     {"turns"},
     {"wiring"},
@@ -97,10 +97,11 @@ def test_the_executor_imports_nothing_of_the_backend():
 
 
 def test_the_backend_knows_the_executor_by_its_wire_alone():
-    """In embedded mode the manager is made by the adapter that satisfies the Kernel port with it, and by nobody else."""
+    """In embedded mode the manager is made by the adapter that satisfies the Kernel port with it, and by nobody else. How a
+    line of the log looks and how a trace goes on is agreed between the services as the wire is."""
     for _, path in files():
         others = [m for m in imports(path) if m.split(".")[0] == "executor" and not m.startswith("executor.wire")]
-        others = [m for m in others if m != "executor.wire"]
+        others = [m for m in others if m not in {"executor.wire", "executor.logs", "executor.tracing"}]
         inside = str(path.relative_to(BACKEND))
         assert not others or inside in {"adapters/kernel_local.py", "wiring.py"}, f"{inside} imports {others}"
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, TextClause
 
 from orchestrator.errors import StoreUnavailable
+from orchestrator.observability.counts import counts
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -48,6 +49,7 @@ class Database(Protocol):
 
 def unavailable(error: Exception) -> StoreUnavailable:
     """Any driver's trouble, in our words."""
+    counts.errors["store"] += 1
     cause = str(getattr(error, "orig", None) or error).strip().splitlines()
     return StoreUnavailable(
         f"The database does not answer ({cause[0] if cause else type(error).__name__})."

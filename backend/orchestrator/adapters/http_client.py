@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
+from executor import tracing
 from orchestrator.adapters.http_connection import Broken, Connection, Response
 
 CONNECT_S = 10.0
@@ -36,10 +37,14 @@ class Client:
         self._sweep: asyncio.TimerHandle | None = None
 
     async def request(self, method: str, target: str, body: bytes = b"") -> Response:
-        """The answer's head; its body is read from it. `target`: path and query. It must be released in the end."""
+        """The answer's head; its body is read from it. `target`: path and query. It must be released in the end. It is
+        part of the trace that the caller is part of."""
         connection = self._take() or await self._connect()
         length = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
-        response = connection.ask(f"{method} {target} HTTP/1.1\r\n{length}".encode() + self._fixed + b"\r\n" + body)
+        trace = tracing.current().header
+        traced = f"{tracing.HEADER}: {trace}\r\n" if trace else ""
+        head = f"{method} {target} HTTP/1.1\r\n{length}{traced}".encode()
+        response = connection.ask(head + self._fixed + b"\r\n" + body)
         try:
             await response.headed
         except BaseException:

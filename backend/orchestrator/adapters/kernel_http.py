@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
+from executor import tracing
 from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxStatus
 from orchestrator.adapters.leases import FENCED, Fenced, Leases, Refused, words_of
 from orchestrator.adapters.remembered import RememberedHealth
@@ -104,7 +105,7 @@ class HttpKernel:
         yield _closed(Outcome.SANDBOX_LOST, CUT)
 
     async def _send(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
-        return await self._run_http.post(f"{self._url}/v1/run", json=body)
+        return await self._run_http.post(f"{self._url}/v1/run", json=body, headers=_traced())
 
     async def interrupt(self, conversation: str) -> None:
         try:
@@ -154,7 +155,7 @@ class HttpKernel:
         whole = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
         async with asyncio.timeout(timeout_s):  # the lease included
             params = {"fence": await self._leases.fence(conversation)}
-            async with self._http.request(method, url, params=params, timeout=whole) as answer:
+            async with self._http.request(method, url, params=params, timeout=whole, headers=_traced()) as answer:
                 await self._check(conversation, answer)
 
     async def _check(self, conversation: str, answer: aiohttp.ClientResponse) -> None:
@@ -191,6 +192,12 @@ class HttpKernel:
                 return Health.model_validate_json(await answer.read())
         except (aiohttp.ClientError, OSError, TimeoutError, ValidationError) as error:
             return Health(ok=False, words=self._why(error))
+
+
+def _traced() -> dict[str, str]:
+    """What is asked is part of the trace that the caller is part of."""
+    header = tracing.current().header
+    return {tracing.HEADER: header} if header else {}
 
 
 def _closed(outcome: Outcome, text: str) -> Closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from executor.local import make_manager
 from executor.manager import Manager
@@ -11,6 +12,9 @@ from executor.sandbox.base import SandboxUnavailable
 from executor.wire import Health, KernelEvent, SandboxStatus
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.errors import KernelUnavailable
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 
 def create(data_dir: Path) -> LocalKernel:
@@ -45,6 +49,12 @@ class LocalKernel:
 
     async def remove(self, conversation: str) -> None:
         await self._manager.remove(conversation)
+
+    def collector(self) -> Collector:
+        """What the executor counts in here."""
+        from executor.metrics import Counted  # only where somebody reads it
+
+        return Counted(self._manager.counts)
 
     async def check(self) -> Health:
         health = await self._health.get()

@@ -24,7 +24,13 @@ class Postgres:
     def __init__(self, url: str) -> None:
         limits = {"timeout": CONNECT_S, "command_timeout": COMMAND_S}
         self._engine: AsyncEngine = create_async_engine(
-            url, pool_size=8, max_overflow=8, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=limits
+            url,
+            pool_size=8,
+            max_overflow=8,
+            pool_pre_ping=True,
+            pool_timeout=CONNECT_S,
+            connect_args=limits,
+            hide_parameters=True,
         )
 
     async def read(self, work: Work[T]) -> T:

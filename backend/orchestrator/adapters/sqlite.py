@@ -37,7 +37,8 @@ class Sqlite:
     """For `sqlite+aiosqlite:///path`. Connects when first used."""
 
     def __init__(self, url: str) -> None:
-        self._engine: Engine = create_engine(make_url(url).set(drivername="sqlite+pysqlite"), pool_size=READERS + 1)
+        file = make_url(url).set(drivername="sqlite+pysqlite")
+        self._engine: Engine = create_engine(file, pool_size=READERS + 1, hide_parameters=True)  # in errors, and so in logs
         listen(self._engine, "connect", prepare)
         self._direct = Direct(self._engine)
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")

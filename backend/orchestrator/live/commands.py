@@ -10,6 +10,7 @@ from typing import assert_never
 from orchestrator.errors import Forbidden, Refusable
 from orchestrator.live.reach import Reach
 from orchestrator.live.subscriptions import Subscriptions
+from orchestrator.observability.turns import arrived
 from orchestrator.protocol import commands as c
 from orchestrator.protocol.events import KernelChanged, Via
 from orchestrator.protocol.frames import Pong, Refusal, Refused
@@ -84,9 +85,11 @@ async def _act(command: Acts, parts: Parts, connection: Connection) -> Refused |
         raise Forbidden("This token may only read. Make one with the scope chat, then connect again.")
     match command:
         case c.SendMessage(conversation=conversation, turn=turn, text=text):
-            return _refused(await parts.turns.open(user, conversation, turn, text, via), conversation, turn)
+            with arrived(via, conversation, turn):
+                return _refused(await parts.turns.open(user, conversation, turn, text, via), conversation, turn)
         case c.ContinueTurn(conversation=conversation, turn=turn):
-            return _refused(await parts.turns.resume(user, conversation, turn, via), conversation, turn)
+            with arrived(via, conversation, turn):
+                return _refused(await parts.turns.resume(user, conversation, turn, via), conversation, turn)
         case c.StopTurn(conversation=conversation, turn=turn):
             if not await connection.reach.has(conversation):
                 return refusal(*_WORDS["unknown"], conversation, turn)

@@ -14,6 +14,7 @@ from starlette.types import Receive
 
 from orchestrator.errors import NotFound, TurnIsOpen
 from orchestrator.journal import channel
+from orchestrator.observability.turns import arrived
 from orchestrator.ports import Bus, Store, TooOld
 from orchestrator.protocol.events import Event, TurnClosed, Via
 from orchestrator.turns import Turns
@@ -44,7 +45,8 @@ class Door:
     async def open(self, text: str, via: Via) -> None:
         """Raises `NotFound`, `TurnIsOpen`, `StoreUnavailable`."""
         self._cursor = await self.bus.head(channel(self.conversation))
-        opened = await self.turns.open(self.user, self.conversation, self.turn, text, via)
+        with arrived(via, self.conversation, self.turn):
+            opened = await self.turns.open(self.user, self.conversation, self.turn, text, via)
         if opened == "unknown":
             raise NotFound
         if opened == "busy":

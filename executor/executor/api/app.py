@@ -15,6 +15,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, HTTPException
 
+from executor import tracing
 from executor.api.claims import answer_failures, claim_routes
 from executor.api.files import file_routes, sweep_for_ever
 from executor.api.operations import operation_routes
@@ -38,9 +39,14 @@ def create_app(manager: Manager, token: str, keep: bool = False) -> FastAPI:
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "The service token is missing or wrong.")
 
-    app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    async def traced(traceparent: Annotated[str, Header()] = "") -> None:
+        """What is done for a request is part of the caller's trace."""
+        tracing.enter(tracing.heard(traceparent))
+
+    app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
+                  telemetry=tracing.BY_US_ALONE)  # fmt: skip
     for routes in (run_routes, claim_routes, operation_routes, service_routes):
-        app.include_router(routes(manager), dependencies=[Depends(authorised)])
+        app.include_router(routes(manager), dependencies=[Depends(authorised), Depends(traced)])
 
     def files_of(conversation: str) -> Path:
         """Somebody who works with files is there, and needs their sandbox."""

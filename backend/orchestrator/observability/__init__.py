@@ -1,0 +1,1 @@
+"""What operators see of this server: counts, traces, logs. Ids, outcomes and numbers; never what anybody wrote."""
