@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from executor.wire import Health, KernelEvent, SandboxStatus
+from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus
 from orchestrator.agent import signals
 from orchestrator.protocol.events import DurableEvent, Live
 from orchestrator.protocol.frames import ConversationSummary
@@ -90,6 +90,15 @@ class Kernel(Protocol):
 
     async def status(self, conversation: str) -> SandboxStatus:
         """Raises KernelUnavailable."""
+        ...
+
+    async def sandboxes(self) -> list[SandboxLine]:
+        """Those of all conversations, whoever drives them. Raises KernelUnavailable."""
+        ...
+
+    async def end(self, conversation: str) -> None:
+        """The sandbox is gone, whoever drives it, and the cell that it ran is closed; files stay. Raises
+        KernelUnavailable."""
         ...
 
     async def remove(self, conversation: str) -> None:

@@ -151,6 +151,7 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
         slot.history.untold = None  # this cell's words say so
     duration = time.monotonic() - began
     run.outbox.flush_tail()
+    spent = slot.gauge.spent(duration * slot.limits.cpus)
     changes = await slot.files.changed()
     return Closed(
         outcome=end.outcome,
@@ -163,6 +164,8 @@ async def _execute(slot: Slot, channel: Channel, run: Run) -> Closed:
         files=changes,
         raised=end.raised,
         rung=end.rung,
+        cpu_s=spent,
+        disk=slot.gauge.disk,
     )
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from executor import logs, outcomes, tracing, words
+from executor import logs, outcomes, overview, tracing, words
 from executor.audit import Audit
 from executor.claims import Claims
 from executor.counts import Counts
@@ -31,7 +31,7 @@ from executor.slot import Slot
 from executor.stopping import RESTART_S
 from executor.store import Store
 from executor.supply import Supply
-from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxStatus
+from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxLine, SandboxStatus
 from executor.wire_claims import Interrupted
 
 log = logging.getLogger(__name__)
@@ -173,6 +173,16 @@ class Manager:
     async def status(self, conversation: str) -> SandboxStatus:
         slot = self._slots.get(_checked(conversation))
         return slot.status() if slot is not None else SandboxStatus(state=KernelState.NONE)
+
+    def sandboxes(self) -> list[SandboxLine]:
+        """Those of conversations, and what each uses."""
+        return [overview.line(slot, self.clock()) for slot in self._slots.values() if slot.state is not KernelState.NONE]
+
+    async def end_sandbox(self, conversation: str) -> None:
+        """The sandbox ends, whoever drives it; files stay. What runs is stopped, and told so."""
+        slot = self._slots.get(_checked(conversation))
+        if slot is not None:
+            await self.end(slot, words.ENDED, Reason.RELEASED)
 
     async def remove(self, conversation: str) -> None:
         """Sandbox and workspace are gone for good. What runs is stopped."""

@@ -1,4 +1,4 @@
-"""How short of memory a sandbox has been, and whether that was the end of something."""
+"""How short of memory a sandbox has been, and whether that was the end of something; how much CPU time it has had."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Gauge:
         self.sandbox: Sandbox | None = None
         self._data = data
         self._last = self._calm = Pressure()
+        self._cpu_s: float | None = None  # that has been told
+        self.disk: int | None = None  # bytes of the workspace when a cell ended last, as of some seconds before that
 
     def read(self) -> Pressure:
         """Now; what was read last, when the sandbox has taken its counters along."""
@@ -42,6 +44,19 @@ class Gauge:
     def watch(self, sandbox: Sandbox) -> None:
         """Another sandbox, whose counters begin anew."""
         self.sandbox, self._last, self._calm = sandbox, Pressure(), Pressure()
+        self._cpu_s = sandbox.usage().cpu_s  # what it has had so far was not for this conversation, or is told already
+
+    def spent(self, most_s: float) -> float | None:
+        """CPU seconds since the last time this was asked, what threads had between cells included. `most_s` where the
+        counters are gone: code that ends its own sandbox is not cheaper for it. None where this host does not count."""
+        if self.sandbox is None:
+            return None
+        usage, before = self.sandbox.usage(), self._cpu_s
+        self.disk, now = usage.workspace, usage.cpu_s
+        if before is None or now is None:
+            return None if before is None else most_s
+        self._cpu_s = max(now, before)
+        return self._cpu_s - before
 
     def calm(self) -> None:
         """A cell begins with what was read last; only what comes on top of it is its own."""

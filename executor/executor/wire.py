@@ -147,7 +147,10 @@ class Asked(Wire):
 class Closed(Wire):
     """The cell has ended; nothing of it runs any more. `words` says why, and what survived, for people and model alike
     (empty when the outcome is ok or a plain error). `dropped_bytes` counts output that was left out for size. `ran`: the
-    code was handed to the kernel; `raised`: the class of the exception it ended with; `rung`: what it took to stop it."""
+    code was handed to the kernel; `raised`: the class of the exception it ended with; `rung`: what it took to stop it.
+    `cpu_s`: CPU seconds that the sandbox has had since its last cell ended, or since it became this conversation's; all
+    that it can have had while the cell ran, where its counters ended with it; None where this host does not count. `disk`:
+    bytes of the workspace, as of some seconds ago, where it is watched."""
 
     type: Literal["closed"] = "closed"
     outcome: Outcome
@@ -161,6 +164,8 @@ class Closed(Wire):
     ran: bool = True
     raised: str = ""
     rung: Rung = Rung.NONE
+    cpu_s: float | None = None
+    disk: int | None = None
 
 
 KernelEvent = Annotated[
@@ -176,6 +181,18 @@ class SandboxStatus(Wire):
     note: str = ""
     memory_used: int | None = None
     memory_limit: int | None = None
+
+
+class SandboxLine(Wire):
+    """One conversation's sandbox among all that there are. `idle_s`: how long no cell has run in it, 0 while one does.
+    Sizes in bytes; None where it cannot be known."""
+
+    conversation: Id
+    state: KernelState
+    idle_s: float
+    memory_used: int | None
+    cpu_s: float | None
+    disk: int | None
 
 
 class Feature(Wire):

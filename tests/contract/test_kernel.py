@@ -145,3 +145,15 @@ async def test_after_close_a_run_still_ends_with_words(create, tmp_path):
     for ran in (await running, await run(kernel, "closing", "1")):
         assert isinstance(ran.events[-1], Closed) and ran.outcome is Outcome.INTERRUPTED
         assert "shutting down" in ran.closed.words
+
+
+async def test_all_sandboxes_are_told_and_one_that_is_ended_keeps_its_files(kernel, conversation):
+    assert conversation not in [line.conversation for line in await kernel.sandboxes()]
+    ran = await run(kernel, conversation, "open('kept', 'w').write('x'); sum(range(10**6))")
+    assert ran.closed.cpu_s is not None and 0 < ran.closed.cpu_s < 30
+    (line,) = [line for line in await kernel.sandboxes() if line.conversation == conversation]
+    assert line.state is KernelState.IDLE and line.memory_used
+    await kernel.end(conversation)
+    assert conversation not in [line.conversation for line in await kernel.sandboxes()]
+    ran = await run(kernel, conversation, "print(open('kept').read())")
+    assert ran.text() == "x\n" and ran.started.fresh

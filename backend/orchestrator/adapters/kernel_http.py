@@ -16,7 +16,7 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from executor import tracing
-from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxStatus
+from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxLine, SandboxStatus
 from orchestrator.adapters.leases import FENCED, Fenced, Leases, Refused, words_of
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.adapters.run_stream import HungUp, Runs, lines, unless
@@ -25,6 +25,7 @@ from orchestrator.errors import BadSetting, KernelUnavailable
 log = logging.getLogger(__name__)
 
 EVENT: TypeAdapter[KernelEvent] = TypeAdapter(KernelEvent)
+SANDBOXES: TypeAdapter[list[SandboxLine]] = TypeAdapter(list[SandboxLine])
 CONNECT_S = 5.0
 ANSWER_S = 30.0  # for everything but runs and restarts
 RESTART_S = 90.0
@@ -129,6 +130,17 @@ class HttpKernel:
             async with self._http.get(f"{self._url}/v1/conversations/{conversation}") as answer:
                 await self._check(conversation, answer)
                 return SandboxStatus.model_validate_json(await answer.read())
+
+    async def sandboxes(self) -> list[SandboxLine]:
+        with self._telling("Which sandboxes there are is not known"):
+            async with self._http.get(f"{self._url}/v1/sandboxes") as answer:
+                await self._check("", answer)
+                return SANDBOXES.validate_json(await answer.read())
+
+    async def end(self, conversation: str) -> None:
+        with self._telling("The sandbox could not be ended"):
+            async with self._http.delete(f"{self._url}/v1/sandboxes/{conversation}") as answer:
+                await self._check(conversation, answer)
 
     async def remove(self, conversation: str) -> None:
         with self._telling("The sandbox could not be removed"):

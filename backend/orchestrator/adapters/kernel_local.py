@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from executor.local import make_manager
 from executor.manager import Manager
 from executor.sandbox.base import SandboxUnavailable
-from executor.wire import Health, KernelEvent, SandboxStatus
+from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.errors import KernelUnavailable
 
@@ -46,6 +46,12 @@ class LocalKernel:
 
     async def status(self, conversation: str) -> SandboxStatus:
         return await self._manager.status(conversation)
+
+    async def sandboxes(self) -> list[SandboxLine]:
+        return self._manager.sandboxes()
+
+    async def end(self, conversation: str) -> None:
+        await self._manager.end_sandbox(conversation)
 
     async def remove(self, conversation: str) -> None:
         await self._manager.remove(conversation)
