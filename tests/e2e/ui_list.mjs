@@ -44,7 +44,7 @@ test("a conversation can be renamed and deleted, in every tab", async () => {
 
 test("a conversation that does not exist is said to be none", async () => {
   const page = await here.open("/c/nothing-here");
-  await page.getByText("This conversation does not exist").waitFor();
+  await page.getByText("There is no such conversation").waitFor();
 });
 
 test("an example begins a conversation", async () => {

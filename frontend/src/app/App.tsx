@@ -6,19 +6,35 @@ import type { Conversations } from "../conversations";
 import { Icon } from "../ui/Icon";
 import { ThemeToggle } from "../ui/ThemeToggle";
 import { Banner } from "./Banner";
-import { go, useRoute } from "./route";
+import { Account } from "../account";
+import type { User } from "../account";
+import { Admin } from "../admin";
+import { Foot } from "./Foot";
+import { go, usePlace } from "./route";
 import { Start } from "./Start";
 
-export function App({ connection, conversations }: { connection: Connection; conversations: Conversations }) {
-  const id = useRoute();
+interface Props {
+  connection: Connection;
+  conversations: Conversations;
+  /** Null where the server has no accounts. */
+  me: User | null;
+}
+
+export function App({ connection, conversations, me }: Props) {
+  const place = usePlace();
+  const id = place.page === "conversation" ? place.id : null;
   const status = useSyncExternalStore(connection.watch, connection.read);
   const { forbidden, words } = useSyncExternalStore(conversations.watch, conversations.read);
   const [drawer, setDrawer] = useState(false);
 
-  const open = useCallback((next: string | null) => {
-    go(next);
-    setDrawer(false);
-  }, []);
+  const close = useCallback(() => setDrawer(false), []);
+  const open = useCallback(
+    (next: string | null) => {
+      go({ page: "conversation", id: next });
+      close();
+    },
+    [close],
+  );
   useNewKey(open);
   useEffect(() => {
     if (forbidden) connection.stop(words);
@@ -35,11 +51,15 @@ export function App({ connection, conversations }: { connection: Connection; con
   const after = <ThemeToggle />;
   return (
     <div className="app" data-drawer={drawer || undefined} onKeyDown={(event) => event.key === "Escape" && setDrawer(false)}>
-      <Sidebar conversations={conversations} current={id} onOpen={open} />
+      <Sidebar conversations={conversations} current={id} onOpen={open} foot={me && <Foot me={me} onGo={close} />} />
       {drawer && <button type="button" className="scrim" aria-label="Close the list" onClick={() => setDrawer(false)} />}
       <div className="page">
         <Banner status={status} onReconnect={() => connection.wake()} />
-        {id === null ? (
+        {me && place.page === "account" ? (
+          <Account me={me} before={before} after={after} />
+        ) : me?.role === "admin" && place.page === "admin" ? (
+          <Admin tab={place.tab} onTab={(tab) => go({ page: "admin", tab })} before={before} after={after} />
+        ) : id === null ? (
           <Start model={status.state === "open" ? status.model : ""} before={before} after={after} onStart={open} />
         ) : (
           <Conversation key={id} id={id} connection={connection} status={status} before={before} after={after} />

@@ -5,6 +5,7 @@ import "@fontsource/ibm-plex-mono/400.css";
 import "@fontsource/ibm-plex-mono/500.css";
 import "../ui/tokens.css";
 import "../ui/base.css";
+import "../ui/sheet.css";
 import "../conversation/conversation.css";
 import "../conversation/composer.css";
 import "../conversation/output/output.css";

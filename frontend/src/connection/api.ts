@@ -10,18 +10,27 @@ export class ApiError extends Error {
   }
 }
 
-const WORDS: Record<number, string> = {
-  0: "The server does not answer. It may be restarting; this page tries again by itself.",
-  403: "This page has no session here. Open the chat at its own address, or reload the page.",
-  404: "This conversation does not exist, or not any more.",
-};
+const SILENT = "The server does not answer. It may be restarting; this page tries again by itself.";
 
-async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
+/** What the server says about a request that it refuses, else words of our own. */
+async function words(answer: Response): Promise<string> {
+  const said: unknown = await answer.json().catch(() => null);
+  const detail = (said as { detail?: unknown } | null)?.detail;
+  return typeof detail === "string" && detail ? detail : `The server could not do that (${answer.status}).`;
+}
+
+/** One request for JSON. Throws ApiError. */
+export async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const headers = { "content-type": "application/json" };
   const answer = await fetch(path, { ...init, headers }).catch(() => null);
-  if (!answer) throw new ApiError(0, WORDS[0]!);
-  if (!answer.ok) throw new ApiError(answer.status, WORDS[answer.status] ?? `The server could not do that (${answer.status}).`);
+  if (!answer) throw new ApiError(0, SILENT);
+  if (!answer.ok) throw new ApiError(answer.status, await words(answer));
   return (answer.status === 204 ? null : await answer.json()) as T;
+}
+
+/** The same with a body. */
+export function send<T>(method: "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<T> {
+  return request(path, body === undefined ? { method } : { method, body: JSON.stringify(body) });
 }
 
 const at = (id: string) => `/api/conversations/${encodeURIComponent(id)}`;
@@ -31,11 +40,10 @@ export const api = {
     const query = new URLSearchParams({ limit: String(limit), ...(before === null ? {} : { before }) });
     return request(`/api/conversations?${query}`);
   },
-  create: (id: string): Promise<ConversationSummary> => request(at(id), { method: "PUT", body: "{}" }),
+  create: (id: string): Promise<ConversationSummary> => send("PUT", at(id), {}),
   page: (id: string): Promise<ConversationPage> => request(at(id)),
-  rename: (id: string, title: string): Promise<unknown> =>
-    request(at(id), { method: "PATCH", body: JSON.stringify({ title }) }),
-  remove: (id: string): Promise<unknown> => request(at(id), { method: "DELETE" }),
+  rename: (id: string, title: string): Promise<unknown> => send("PATCH", at(id), { title }),
+  remove: (id: string): Promise<unknown> => send("DELETE", at(id)),
 };
 
 /** One part of the server, as `/readyz` tells it. */

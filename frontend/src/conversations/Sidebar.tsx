@@ -1,4 +1,5 @@
 import { useSyncExternalStore } from "react";
+import type { ReactNode } from "react";
 import { Icon } from "../ui/Icon";
 import { grouped } from "./groups";
 import { Line } from "./Line";
@@ -8,9 +9,10 @@ interface Props {
   conversations: Conversations;
   current: string | null;
   onOpen: (id: string | null) => void;
+  foot?: ReactNode;
 }
 
-export function Sidebar({ conversations, current, onOpen }: Props) {
+export function Sidebar({ conversations, current, onOpen, foot }: Props) {
   const { conversations: lines, more, loaded, words } = useSyncExternalStore(conversations.watch, conversations.read);
   return (
     <nav className="sidebar" aria-label="Conversations">
@@ -52,6 +54,7 @@ export function Sidebar({ conversations, current, onOpen }: Props) {
           </button>
         )}
       </div>
+      {foot}
     </nav>
   );
 }

@@ -1,0 +1,26 @@
+import { request, send } from "../connection";
+import type { AuthState,  MadeToken,  SessionLine,  TokenLine } from "../protocol";
+import type { QuotaLimit } from "./types";
+
+const at = (kind: string, id: string) => `/api/auth/${kind}/${encodeURIComponent(id)}`;
+
+export const accounts = {
+  state: (): Promise<AuthState> => request("/api/auth/state"),
+  signIn: (email: string, password: string): Promise<unknown> => send("POST", "/api/auth/login", { email, password }),
+  signOut: (): Promise<unknown> => send("POST", "/api/auth/logout", {}),
+  register: (email: string, name: string, password: string, invite: string | null): Promise<unknown> =>
+    send("POST", "/api/auth/register", { email, name, password, ...(invite === null ? {} : { invite }) }),
+  changePassword: (old: string, password: string): Promise<unknown> =>
+    send("POST", "/api/auth/password", { old: old || null, new: password }),
+  reset: (token: string, password: string): Promise<unknown> => send("POST", "/api/auth/reset", { token, password }),
+  sessions: (): Promise<{ sessions: SessionLine[] }> => request("/api/auth/sessions"),
+  endSession: (id: string): Promise<unknown> => send("DELETE", at("sessions", id)),
+  tokens: (): Promise<{ tokens: TokenLine[] }> => request("/api/auth/tokens"),
+  makeToken: (label: string, scopes: string[], days: number | null): Promise<MadeToken> =>
+    send("POST", "/api/auth/tokens", { label, scopes, days }),
+  dropToken: (id: string): Promise<unknown> => send("DELETE", at("tokens", id)),
+  quota: (): Promise<{ limits: QuotaLimit[] }> => request("/api/quota"),
+};
+
+/** Where signing in at another provider begins: the browser goes there by itself. */
+export const providerPath = (id: string) => `${at("oidc", id)}/start`;
