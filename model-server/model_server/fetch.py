@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from model_server.catalogue import DEFAULT, MODELS, EmbeddedModel
+from model_server.catalogue import DEFAULT, MODELS, EmbeddedModel, Model
 from model_server.progress import Shown, shown
 from model_server.sources import HubSource, Source, SourceFailed, WheelSource, length
 
@@ -188,6 +188,28 @@ def _remember(model: EmbeddedModel, target: Path) -> None:
 
 def _place(error: OSError, directory: Path) -> str:
     return str(error.filename) if error.filename else str(directory)
+
+
+# ---- whole repositories, which the hub's own client fetches ------------------------------------------------------------
+
+
+def place(model: Model, directory: Path | None) -> Path:
+    """Where a repository's files go."""
+    return (directory or model_dir()) / model.id
+
+
+def fetched(model: Model, revision: str, directory: Path | None) -> Path | None:
+    """Where all of that revision lies; None where it is not here, or not whole."""
+    target = place(model, directory)
+    try:
+        return target if (target / ".fetched").read_text() == f"{model.repository}@{revision}" else None
+    except OSError:
+        return None
+
+
+def remember(model: Model, revision: str, target: Path) -> None:
+    """All of it is there now."""
+    (target / ".fetched").write_text(f"{model.repository}@{revision}")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The llama.cpp server of the `xllamacpp` wheel as one process: loopback only, behind a key, gone with its parent.
+"""The llama.cpp server of the `xllamacpp` wheel as one process: behind a key, gone with its parent.
 
     CODEACT_LLAMA_API_KEY=… python -m model_server.llama --model FILE [--port N]
 
@@ -49,7 +49,7 @@ def params(options: argparse.Namespace, api_key: str) -> Any:
     chosen = xllamacpp.CommonParams()
     chosen.model.path = str(options.model)
     chosen.model_alias = {options.alias}
-    chosen.hostnames = ["127.0.0.1"]
+    chosen.hostnames = [options.host]
     chosen.port = options.port
     chosen.api_keys = [api_key]
     chosen.n_ctx = options.context
@@ -63,6 +63,7 @@ def params(options: argparse.Namespace, api_key: str) -> Any:
     chosen.ui = False
     chosen.cors_origins = ""
     chosen.endpoint_slots = True
+    chosen.endpoint_metrics = True
     chosen.verbosity = 1
     return chosen
 
@@ -71,6 +72,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m model_server.llama", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a GGUF file")
     parser.add_argument("--alias", default="", help="the model's name in the API (default: the file's)")
+    parser.add_argument("--host", default="127.0.0.1", help="loopback unless told otherwise")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--context", type=int, default=16384, help="tokens")
     parser.add_argument("--threads", type=int, default=0, help="0: as many as there are idle cores")
