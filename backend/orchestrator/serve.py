@@ -23,6 +23,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 
+from executor import logs
 from orchestrator.errors import CodeActError
 from orchestrator.ground import Refused, bind, bind_words, check_disk, check_ui, claim, memory_words
 from orchestrator.live.gathering import GatheringSocket
@@ -46,8 +47,11 @@ def run(settings: Settings) -> int:
 
 async def serve(settings: Settings, tell: Tell | None = None) -> int:
     """Serve until a signal says stop. 0: stopped as asked; 1: could not start, and `tell` was told why."""
-    told = tell or _print
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    as_json = settings.log_format == "json"
+    told = tell or (_log if as_json else _print)
+    logs.set_up(settings.log_level, settings.log_format, force=as_json)
+    log.setLevel(logging.INFO)  # what is told is told whatever the level is, as it is on a terminal
+    logging.getLogger("codeact.access").setLevel(settings.log_level.upper() if as_json else logging.WARNING)
     for library in ("alembic", "uvicorn", "aiohttp", "asyncio", "aiosqlite"):
         logging.getLogger(library).setLevel(logging.WARNING)
     stop = Stop(told)
@@ -103,7 +107,7 @@ async def _serve(settings: Settings, stop: Stop, tell: Tell) -> int:
     check_disk(settings)
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(claim(settings.data_dir))
-        listener = stack.enter_context(contextlib.closing(bind(settings.host, settings.port)))
+        listener = stack.enter_context(contextlib.closing(_bound(settings)))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         if not settings.model_url:
             settings = await stack.enter_async_context(embedded_model(settings, tell))
@@ -161,7 +165,8 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings, tell: Tell) -> None:
         config = uvicorn.Config(
             app, loop="none", ws=GatheringSocket, ws_per_message_deflate=False,
-            ws_max_size=WS_MAX_BYTES, access_log=False, log_config=None, server_header=False, lifespan="off",
+            ws_max_size=WS_MAX_BYTES, proxy_headers=False, access_log=False, log_config=None,
+            server_header=False, lifespan="off",
             timeout_graceful_shutdown=GRACEFUL_S,
         )  # fmt: skip
         super().__init__(config)
@@ -212,6 +217,18 @@ async def _tell_what_is_missing(address: str, tell: Tell) -> None:
 def _address(settings: Settings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}"
+
+
+def _bound(settings: Settings) -> socket.socket:
+    return bind(settings.host, settings.port, everywhere=settings.auth == "accounts")
+
+
+def _log(words: str) -> None:
+    log.info(words.strip())
+
+
+def _bound(settings: Settings) -> socket.socket:
+    return bind(settings.host, settings.port, everywhere=settings.auth == "accounts")
 
 
 def _print(words: str) -> None:

@@ -70,12 +70,13 @@ class JsonLines(Discreet):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def set_up(level: str, shape: Literal["json", "text"] = "json") -> None:
-    """Everything that this process logs goes to standard error, as JSON lines or as text."""
+def set_up(level: str, shape: Literal["json", "text"] = "json", force: bool = True) -> None:
+    """Everything that this process logs goes to standard error, as JSON lines or as text; without `force` only where
+    nobody has decided otherwise."""
     handler = logging.StreamHandler()
     text = Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonLines() if shape == "json" else text)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=force)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

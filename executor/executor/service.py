@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
 from importlib.metadata import version
 from types import FrameType
 
@@ -42,24 +43,27 @@ async def serve(service: ServiceSettings, settings: Settings) -> None:
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=patience)
         host, port = listener.getsockname()[:2]
         log.info("listening", extra={"host": host, "port": port, "pid": os.getpid()})
-        try:
-            await _Server(config, manager).serve([listener])
-        finally:
-            await asyncio.to_thread(end_traces)
+        await _Server(config, manager, end_traces).serve([listener])
 
 
 class _Server(uvicorn.Server):
     """Told to end, it takes nothing new, and lets cells end before their connections do."""
 
-    def __init__(self, config: uvicorn.Config, manager: Manager) -> None:
+    def __init__(self, config: uvicorn.Config, manager: Manager, last: Callable[[], None]) -> None:
+        """`last` is done in a thread when all has ended: after this the signal that ended it ends the process."""
         super().__init__(config)
         self._manager = manager
+        self._last = last
         self._loop = asyncio.get_running_loop()
         self._settling: list[asyncio.Task[None]] = []
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         self._loop.call_soon_threadsafe(self._settle)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await asyncio.to_thread(self._last)
 
     def _settle(self) -> None:
         if not self._settling:

@@ -19,7 +19,7 @@ from orchestrator.observability.counts import counts
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellOutcome, CellPhase, StepFinish, TurnOutcome
 
-FAILED = {TurnOutcome.MODEL_FAILED, TurnOutcome.SANDBOX_FAILED, TurnOutcome.LOST}
+FAILED = {TurnOutcome.MODEL_FAILED, TurnOutcome.SANDBOX_FAILED, TurnOutcome.LOST, None}
 NO_KERNEL = {CellOutcome.UNAVAILABLE, CellOutcome.SANDBOX_LOST}
 BROKEN_OFF = "broken_off"  # a turn that could not be stored, or whose runner failed: it is closed elsewhere, or never was
 
@@ -65,7 +65,7 @@ class TurnObserver:
         self._conversation = conversation
         self._turn = turn
         self._said = False  # the first word of the turn has come
-        self._closed = False
+        self._outcome: TurnOutcome | None = None
         self._span = tracing.NOTHING  # of what the turn is doing
         self._waiting = ""  # for the model's first token, or for the cell to run
         self._since = 0.0  # when that was begun
@@ -78,10 +78,10 @@ class TurnObserver:
 
     def end(self) -> None:
         counts.open_turns -= 1
-        if not self._closed:
+        if self._outcome is None:
             counts.turns[BROKEN_OFF] += 1
-            self._arrival.span.tell(outcome=BROKEN_OFF)
-            self._arrival.span.end(failed=True)
+        self._arrival.span.tell(outcome=self._outcome or BROKEN_OFF)
+        self._arrival.span.end(failed=self._outcome in FAILED)
 
     @contextmanager
     def doing(self, effect: AskModel | RunCode) -> Iterator[None]:
@@ -150,11 +150,9 @@ class TurnObserver:
         self._span.tell(outcome=event.outcome, variables_kept=event.variables_kept)
 
     def _over(self, event: ev.TurnClosed) -> None:
-        self._closed = True
+        self._outcome = event.outcome
         counts.turns[event.outcome] += 1
         counts.turn_seconds.add(time.monotonic() - self._arrival.at)
-        self._arrival.span.tell(outcome=event.outcome)
-        self._arrival.span.end(failed=event.outcome in FAILED)
 
 
 _SEEN: dict[type, Callable[[TurnObserver, Any], None]] = {
