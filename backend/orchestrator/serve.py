@@ -227,9 +227,5 @@ def _log(words: str) -> None:
     log.info(words.strip())
 
 
-def _bound(settings: Settings) -> socket.socket:
-    return bind(settings.host, settings.port, everywhere=settings.auth == "accounts")
-
-
 def _print(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
