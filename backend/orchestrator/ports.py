@@ -264,7 +264,7 @@ class Bus(Protocol):
     """Carries open turns to whoever watches. A channel is a bounded log; cursors order it."""
 
     async def publish(self, channel: str, data: bytes) -> str:
-        """Append; returns the entry's cursor. Never waits for readers."""
+        """Append; returns the entry's cursor. Never waits: neither for readers nor for a bus that is away."""
         ...
 
     async def head(self, channel: str) -> str:
@@ -280,3 +280,8 @@ class Bus(Protocol):
     async def check(self) -> Part: ...
 
     async def close(self) -> None: ...
+    def reach(self) -> AsyncGenerator[bool, None]:
+        """Whether what is told arrives now: at once, then at every change; ends where it always does. Publishing never
+        waits for it; followers hear later what they missed, or get `TooOld`."""
+        ...
+

@@ -117,6 +117,12 @@ async def _http_kernel(url: str, settings: Settings) -> Kernel:
 
     return HttpKernel(url, executor_token(settings), owner=secrets.token_hex(8))
 
+async def _redis_bus(url: str, settings: Settings) -> Bus:
+    from orchestrator.adapters import bus_redis
+
+    return await bus_redis.create(url, idle_s=max(bus_redis.IDLE_S, 2 * settings.turn_max_seconds))
+
+
 
 def executor_token(settings: Settings) -> str:
     """Raises BadSetting when the file that should hold it cannot be read."""
@@ -144,7 +150,7 @@ _STORES: _Table[Store] = {
     "sqlite+aiosqlite": _sql_store,
     "postgresql+asyncpg": _sql_store,
 }
-_BUSES: _Table[Bus] = {"memory": _memory_bus}
+_BUSES: _Table[Bus] = {"memory": _memory_bus, "redis": _redis_bus, "rediss": _redis_bus, "unix": _redis_bus}
 _KERNELS: _Table[Kernel] = {"local": _local_kernel, "http": _http_kernel, "https": _http_kernel}
 _MODELS: _Table[Model] = {"http": _openai_model, "https": _openai_model}
 

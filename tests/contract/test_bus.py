@@ -1,4 +1,5 @@
-"""What every Bus promises. Another adapter joins as another parameter of `bus`; the last part is about memory alone."""
+"""What every Bus promises: in memory, and over a real Redis. Another adapter joins as another parameter of `bus`; the last
+part is about memory alone."""
 
 from __future__ import annotations
 
@@ -7,13 +8,17 @@ from contextlib import aclosing
 
 import pytest
 
+from orchestrator.adapters import bus_redis
 from orchestrator.adapters.bus_memory import OVERHEAD, MemoryBus
 from orchestrator.ports import TooOld
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "redis"])
 async def bus(request):
-    bus = {"memory": MemoryBus}[request.param]()
+    if request.param == "memory":
+        bus = MemoryBus()
+    else:
+        bus = await bus_redis.create(request.getfixturevalue("redis").url())
     yield bus
     await bus.close()
 

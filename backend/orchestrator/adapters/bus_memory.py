@@ -107,6 +107,9 @@ class MemoryBus:
             if not log.followers and not log.entries:
                 self._drop(channel)
 
+    async def reach(self) -> AsyncGenerator[bool, None]:
+        yield True
+
     async def check(self) -> Part:
         return Part(name="bus", ok=True, words="")
 

@@ -1,0 +1,147 @@
+"""The Bus between processes: a Redis stream per channel.
+
+A cursor is the id of an entry. It is good as long as its entry is retained, or the next one that names it; so it is too old
+after trimming, after Redis was flushed, and after Redis came back without what it held. Delivery is at least once and in
+order: readers lose nothing without `TooOld`.
+
+No call waits for a Redis that is away: publishing is taken and sent later (redis_writer.py), readers wait
+(redis_reader.py), and a head is a place after everything, which turns out to be good or too old once Redis is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from redis.exceptions import AuthenticationError, AuthorizationError
+
+from orchestrator.adapters.redis_entries import TELL, Item, after, of_rows, position
+from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble
+from orchestrator.adapters.redis_reader import Feed, Reader
+from orchestrator.adapters.redis_writer import AGAIN_S, CHANNEL_BYTES, CHANNEL_ENTRIES, WAITING_BYTES, Writer
+from orchestrator.errors import BadSetting
+from orchestrator.ports import Entry, Part
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 3600.0
+"""A channel that nobody tells to or follows is gone after this: longer than any turn is silent."""
+PAGE = 500
+"""Entries read in one go."""
+
+
+class RedisBus:
+    """The Bus port over one Redis. `create` makes one; it belongs to one event loop."""
+
+    def __init__(self, link: Link, idle_s: float, channel_bytes: int, waiting_bytes: int) -> None:
+        self._link = link
+        self._prefix = f"codeact:bus:{link.database}:"  # Redis' own channels know no database
+        self._idle_s = idle_s
+        self._writer = Writer(link, self._prefix, idle_s, channel_bytes, waiting_bytes)
+        self._reader = Reader(link, self._prefix, idle_s)
+        self._listening = [asyncio.create_task(self._reader.run()), asyncio.create_task(self._reader.keep())]
+        self._writing = asyncio.create_task(self._writer.run())
+
+    async def publish(self, channel: str, data: bytes) -> str:
+        return self._writer.publish(channel, data)
+
+    async def head(self, channel: str) -> str:
+        newest = self._writer.newest(channel)
+        if newest is not None:
+            return newest
+        if self._link.up:
+            with contextlib.suppress(*Trouble):
+                async with asyncio.timeout(ANSWER_S):
+                    return await self._head(channel)
+        return self._writer.ids.next()
+
+    async def follow(self, channel: str, cursor: str) -> AsyncGenerator[list[Entry], None]:
+        position(cursor)
+        await self._writer.sent(channel, cursor)
+        with self._reader.following(channel) as feed:
+            at, seen, first = cursor, -1, True
+            while True:
+                items = feed.after(at)
+                if items is None and feed.epoch != seen:
+                    items, seen = await self._after(channel, feed, at)
+                if items:
+                    at = items[-1].id
+                batch = [Entry(item.id, item.data) for item in items or () if item.data is not None]
+                if batch or first:
+                    first = False
+                    yield batch
+                elif not items:
+                    await feed.told()
+
+    def reach(self) -> AsyncGenerator[bool, None]:
+        return self._link.reach()
+
+    async def check(self) -> Part:
+        words = self._link.words
+        if not words:
+            try:
+                await self._link.asks.ping()
+            except Trouble as error:
+                words = self._link.words_for(error)
+        return Part(name="bus", ok=not words, words=words)
+
+    async def close(self) -> None:
+        """What was published is sent first, if Redis takes it."""
+        await self._writer.close(self._writing)
+        for task in self._listening:
+            task.cancel()
+        await asyncio.wait(self._listening)
+        await self._link.close()
+
+    # ---- inside --------------------------------------------------------------------------------------------------
+
+    async def _head(self, channel: str) -> str:
+        key = self._prefix + channel
+        numbers = str(int(self._idle_s)), str(CHANNEL_ENTRIES)
+        answer = await self._link.asks.eval(TELL, 1, key, key, *numbers, "", "", "", self._writer.ids.next())
+        head: str = answer.decode()
+        self._writer.seen(channel, head)
+        return head
+
+    async def _after(self, channel: str, feed: Feed, at: str) -> tuple[list[Item], int]:
+        """What the stream holds after `at`, and the feed's epoch as of then, or -1 when there may be more. Waits while
+        Redis is away. Raises `TooOld`."""
+        while True:
+            await feed.subscribed.wait()  # from here on nothing is missed
+            epoch = feed.epoch
+            try:
+                rows: Any = await self._link.asks.xrange(self._prefix + channel, min=at, count=PAGE)
+            except Trouble:
+                await asyncio.sleep(AGAIN_S)
+                await self._link.mended()
+                continue
+            items = after(of_rows(rows), at)
+            if len(rows) == PAGE:
+                return items, -1
+            newest = items[-1].id if items else at
+            if not feed.newest or position(feed.newest) < position(newest):
+                feed.newest = newest
+            return items, epoch
+
+
+async def create(
+    url: str, *, idle_s: float = IDLE_S, channel_bytes: int = CHANNEL_BYTES, waiting_bytes: int = WAITING_BYTES
+) -> RedisBus:
+    """Raises BadSetting for an address that is none or a wrong password; a Redis that is away is waited for later."""
+    link = Link(url)
+    try:
+        await link.asks.ping()
+    except (AuthenticationError, AuthorizationError) as error:
+        await link.close()
+        raise BadSetting(link.words_for(error)) from None
+    except Trouble as error:
+        link.failed("listening", error)
+        log.warning("%s", link.words)
+    bus = RedisBus(link, idle_s, channel_bytes, waiting_bytes)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ANSWER_S):
+            await link.mended()
+    return bus
