@@ -70,7 +70,7 @@ class Observed:
             nonlocal reason
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                reason = reason or REASONS.get(message.get("code") or 1005, "other")
+                reason = reason or _why_gone(message)
             return message
 
         def answer(message: Message) -> Awaitable[None]:
@@ -90,6 +90,12 @@ class Observed:
             counts.closes[reason or "lost"] += 1
             took = round(time.monotonic() - began, 1)
             log.info("websocket", extra=_about(scope) | {"reason": reason or "lost", "seconds": took})
+
+
+def _why_gone(message: Message) -> str:
+    """The other side has gone. Where it said so, uvicorn passes its reason on, be it empty; otherwise there is none."""
+    code = message.get("code") or 1005
+    return "lost" if code in (1005, 1006) and "reason" not in message else REASONS.get(code, "other")
 
 
 def _why_closed(code: int, was_open: bool) -> str:

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 
-from executor import tracing
+from executor import logs, tracing
 from executor.api.claims import answer_failures, claim_routes
 from executor.api.files import file_routes, sweep_for_ever
 from executor.api.operations import operation_routes
@@ -39,9 +39,11 @@ def create_app(manager: Manager, token: str, keep: bool = False) -> FastAPI:
         if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "The service token is missing or wrong.")
 
-    async def traced(traceparent: Annotated[str, Header()] = "") -> None:
-        """What is done for a request is part of the caller's trace."""
+    async def traced(request: Request, traceparent: Annotated[str, Header()] = "") -> None:
+        """What is done for a request is part of the caller's trace, and what is logged of it says whose it is."""
         tracing.enter(tracing.heard(traceparent))
+        if conversation := request.path_params.get("conversation"):
+            logs.about(conversation=conversation)
 
     app = FastAPI(title="CodeAct executor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
                   telemetry=tracing.BY_US_ALONE)  # fmt: skip
