@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import cast, get_args
 
 from orchestrator.agent.prompt import Transcript
-from orchestrator.ports import Bus, Store
+from orchestrator.ports import Bus, Spent, Store
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.base import Value
 from orchestrator.protocol.frames import ConversationChanged, ConversationRemoved
@@ -52,6 +52,7 @@ class Journal:
         self._begun = asyncio.Event()
         self._telling = False
         self._writer: asyncio.Task[None] | None = None
+        self._spent: Spent | None = None  # and not stored yet
 
     async def begin(self, event: ev.TurnOpened) -> None:
         """The turn is stored: tell it, then whatever has been recorded since."""
@@ -69,6 +70,14 @@ class Journal:
                 self._transcript.add(cast(ev.DurableEvent, event))
         if self._begun.is_set() and self._writer is None and not self._telling:
             await self._tell_on()
+
+    def spend(self, spent: Spent) -> None:
+        """What has been used since the last fact: stored with the next one."""
+        if self._spent is not None:
+            tokens, cpu_ms = self._spent.tokens + spent.tokens, self._spent.cpu_ms + spent.cpu_ms
+            disk = self._spent.disk if spent.disk is None else spent.disk
+            spent = Spent(spent.at, tokens, cpu_ms, disk)
+        self._spent = spent
 
     async def settled(self) -> None:
         """Until everything recorded is stored and told. Raises what the store raises."""
@@ -106,7 +115,8 @@ class Journal:
             waiting = list(self._queue)
             facts = [cast(ev.DurableEvent, event) for event in waiting if isinstance(event, _DURABLE)]
             if facts:
-                await self._store.append(self._conversation, facts)
+                spent, self._spent = self._spent, None
+                await self._store.append(self._conversation, facts, spent=spent)
             for _ in waiting:
                 await self._publish(self._queue.popleft())
         self._writer = None

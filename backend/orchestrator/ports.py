@@ -165,6 +165,17 @@ class Checkpoint:
     live: Live
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What facts have cost, at `at` (Unix seconds): tokens of the model, CPU time of the sandbox; and how many bytes the
+    conversation's files now have (None: as before)."""
+
+    at: float
+    tokens: int = 0
+    cpu_ms: int = 0
+    disk: int | None = None
+
+
 DEAD_S = 10.0
 """A server that has not said for so long that it lives is dead: its turns are anybody's."""
 
@@ -203,16 +214,20 @@ class Store(Protocol):
     async def events(self, id: str) -> list[DurableEvent]: ...
 
     async def open_turn(
-        self, conversation: str, event: DurableEvent, owner: str, cursor: str, title: str | None
-    ) -> Literal["opened", "known", "busy", "unknown"]:
+        self, conversation: str, event: DurableEvent, owner: str, cursor: str, title: str | None, most: int | None = None
+    ) -> Literal["opened", "known", "busy", "unknown", "over"]:
         """Store a `turn.opened` (its seq must be the next) and mark the turn open, owned and checkpointed at `cursor`.
         `known`: this turn id exists already. `busy`: another turn of the conversation is open. `unknown`: no such
-        conversation. A `title` replaces an empty one."""
+        conversation. `over`: the user has sent `most` messages on this day already; of many that are sent at once, no
+        more than that are opened. A `title` replaces an empty one."""
         ...
 
-    async def append(self, conversation: str, events: Sequence[DurableEvent], owner: str = "") -> None:
-        """Store facts of the open turn, in order; a `turn.closed` among them closes it. Raises `Conflict` when a seq is
-        taken or, where `owner` is given, the turn is not its own: another one drives it."""
+    async def append(
+        self, conversation: str, events: Sequence[DurableEvent], owner: str = "", spent: Spent | None = None
+    ) -> None:
+        """Store facts of the open turn, in order; a `turn.closed` among them closes it. What they have cost is counted with
+        them, once, where the store counts. Raises `Conflict` when a seq is taken or, where `owner` is given, the turn is
+        not its own: another one drives it."""
         ...
 
     async def checkpoint(self, points: Sequence[Checkpoint]) -> None:
@@ -277,11 +292,11 @@ class Bus(Protocol):
         or later when the reader falls behind what is."""
         ...
 
-    async def check(self) -> Part: ...
-
-    async def close(self) -> None: ...
     def reach(self) -> AsyncGenerator[bool, None]:
         """Whether what is told arrives now: at once, then at every change; ends where it always does. Publishing never
         waits for it; followers hear later what they missed, or get `TooOld`."""
         ...
 
+    async def check(self) -> Part: ...
+
+    async def close(self) -> None: ...

@@ -25,7 +25,7 @@ from orchestrator.agent.prompt import Transcript
 from orchestrator.errors import KernelUnavailable
 from orchestrator.journal import Journal
 from orchestrator.observability.turns import TurnObserver
-from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Text, ToolCall
+from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Spent, Text, ToolCall
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellPhase
 from orchestrator.protocol.outputs import OutputOp
@@ -124,7 +124,7 @@ class Runner:
         if self.turn.stopping:
             return await self._signal(t.ModelStopped(0))
         self._collector = Collector()
-        decoder = self._profile.decoder()
+        decoder, unread = self._profile.decoder(), self._transcript.unread()
         try:
             async with asyncio.timeout(None) as self._asking:
                 end = await self._listen(effect, decoder)
@@ -133,6 +133,7 @@ class Runner:
             end = t.ModelStopped(self._estimate())
         finally:
             self._asking = None
+        self._journal.spend(Spent(self._world.clock(), tokens=self._tokens(end, unread)))
         await self._signal(end)
         return None
 
@@ -182,6 +183,20 @@ class Runner:
         tokens = self._estimate() if counted is None else counted
         return t.ModelEnded(cut=cut, usage=usage, tokens=tokens, error=decoder.error)
 
+    def _tokens(self, end: t.Signal, unread: int) -> int:
+        """What a request has cost: what the model wrote, and read for the first time; as its server counted, or else by
+        size. A server that fails before the first word is not paid."""
+        match end:
+            case t.ModelEnded(usage=usage, tokens=written):
+                if usage is not None and usage.prompt_tokens is not None and usage.cached_tokens is not None:
+                    unread = max(0, usage.prompt_tokens - usage.cached_tokens)
+                return written + unread
+            case t.ModelStopped(tokens=written):
+                return written + unread
+            case _:
+                written = self._estimate()
+                return written + unread if written else 0
+
     def _estimate(self) -> int:
         phase = self.turn.phase
         chars = len(phase.prose) + len(phase.code) if isinstance(phase, t.Asking) else 0
@@ -210,6 +225,8 @@ class Runner:
         if not self.turn.stopping:
             closed = await self._watch(effect)
         self._cancel_flush()
+        cpu_ms = round((closed.cpu_s or 0.0) * 1000)
+        self._journal.spend(Spent(self._world.clock(), cpu_ms=cpu_ms, disk=closed.disk))
         self._ops += self._collector.finish(closed.dropped_bytes)
         await self._tell_outputs()
         await self._signal(t.CellEnded(closed, tuple(self._collector.outputs)))

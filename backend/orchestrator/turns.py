@@ -24,6 +24,7 @@ from orchestrator.protocol import events as ev
 from orchestrator.protocol.events import CellClosed, TurnClosed, TurnOpened, TurnOutcome, Via
 from orchestrator.protocol.frames import ConversationChanged
 from orchestrator.runner import Runner, World
+from orchestrator.usage import Gate
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +84,13 @@ class Turns:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beside: set[asyncio.Task[None]] = set()
         self._checkpoints: asyncio.Task[None] | None = None
+        self.gate: Gate | None = None  # where people have quotas
 
     # ---- commands ------------------------------------------------------------------------------------------------
 
     async def open(self, user: str, conversation: str, turn: str, text: str, via: Via) -> Opened:
         """Store a message and begin to answer it. The same turn id again is `known` and changes nothing. `unknown`: there
-        is no such conversation of this user."""
+        is no such conversation of this user. Raises `OverQuota`."""
         session = await self._session(user, conversation)
         if session is None:
             return "unknown"
@@ -96,7 +98,8 @@ class Turns:
             return await self._open(conversation, session, turn, text, via)
 
     async def resume(self, user: str, conversation: str, turn: str, via: Via) -> Opened:
-        """Go on where the last turn ended early, as a new turn. `nothing`: the last turn was answered."""
+        """Go on where the last turn ended early, as a new turn. `nothing`: the last turn was answered. Raises
+        `OverQuota`."""
         session = await self._session(user, conversation)
         if session is None:
             return "unknown"
@@ -171,18 +174,22 @@ class Turns:
             return "known"
         if conversation in self._runners:
             return "busy"
+        most = await self.gate.admit(session.user, conversation) if self.gate is not None else None
         event = TurnOpened(seq=session.seq + 1, turn=turn, at=self._world.clock(), text=text, via=via)
         cursor = await self._bus.head(channel(conversation))
         session.add(event)
         journal = Journal(self._store, self._bus, conversation, session.transcript, cursor)
         self._start(conversation, session, event, journal)
         await asyncio.sleep(0)  # the request goes out first: the model reads it while we write
-        result: Opened | None = None
+        result: Opened | Literal["over"] | None = None
         try:
-            result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text))
+            result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text), most)
         finally:
             if result != "opened":
                 await self._give_up(conversation)
+        if result == "over":
+            assert self.gate is not None
+            raise await self.gate.refused(session.user)
         if result == "opened":
             await journal.begin(event)
         return result

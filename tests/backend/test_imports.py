@@ -19,7 +19,7 @@ EXECUTOR = Path(executor.__file__).parent
 LAYERS = (
     {"protocol"},
     {"agent"},
-    {"ports", "accounts"},
+    {"ports", "accounts", "usage"},
     {"errors", "settings", "observability"},
     {"runner", "journal", "adapters"},
     {"turns"},

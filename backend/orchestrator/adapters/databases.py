@@ -40,8 +40,9 @@ class Database(Protocol):
         """The rows of one statement that finds few, at once."""
         ...
 
-    async def change(self, changes: Sequence[Change]) -> bool:
-        """One transaction. False, and nothing has changed, when the first statement finds no row to change."""
+    async def change(self, changes: Sequence[Change], needed: int = 1) -> bool:
+        """One transaction. False, and nothing has changed, when one of the `needed` first statements finds no row to
+        change."""
         ...
 
     async def close(self) -> None: ...

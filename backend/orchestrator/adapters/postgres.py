@@ -42,8 +42,12 @@ class Postgres:
     async def find(self, statement: TextClause, values: Values) -> Sequence[Sequence[Any]]:
         return await self.read(lambda connection: connection.execute(statement, values).all())
 
-    async def change(self, changes: Sequence[Change]) -> bool:
-        return await self._whole(lambda connection: _apply(connection, changes), commit=True)
+    async def change(self, changes: Sequence[Change], needed: int = 1) -> bool:
+        try:
+            await self._whole(lambda connection: _apply(connection, changes, needed), commit=True)
+        except _Unchanged:
+            return False
+        return True
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -69,8 +73,11 @@ class Postgres:
             await connection.close()
 
 
-def _apply(connection: Connection, changes: Sequence[Change]) -> bool:
+class _Unchanged(Exception):
+    """Rolls the transaction back."""
+
+
+def _apply(connection: Connection, changes: Sequence[Change], needed: int) -> None:
     for position, (statement, values) in enumerate(changes):
-        if connection.execute(statement, values).rowcount == 0 and position == 0:
-            return False
-    return True
+        if connection.execute(statement, values).rowcount == 0 and position < needed:
+            raise _Unchanged

@@ -58,15 +58,15 @@ class Sqlite:
                 return self._direct.find(statement, values)
         return await self.read(lambda connection: connection.execute(statement, values).all())
 
-    async def change(self, changes: Sequence[Change]) -> bool:
+    async def change(self, changes: Sequence[Change], needed: int = 1) -> bool:
         if not self._may_at_once or _size(changes) > AT_ONCE_BYTES:
-            return await self._answer(self._queue(self._change_in_time, changes))
+            return await self._answer(self._queue(self._change_in_time, changes, needed))
         try:
-            return self._change_at_once(changes)
+            return self._change_at_once(changes, needed)
         except sqlite3.OperationalError as error:
             if not _is_locked(error):
                 raise unavailable(error) from error
-            return await self._answer(self._queue(self._change_in_time, changes))
+            return await self._answer(self._queue(self._change_in_time, changes, needed))
         except sqlite3.Error as error:
             raise _told(error) from error
 
@@ -81,9 +81,9 @@ class Sqlite:
         """Whether this thread may use the writer's connection: nobody else does, and it was quick of late."""
         return not self._queued and self._direct.ready and time.monotonic() >= self._wary_until
 
-    def _change_at_once(self, changes: Sequence[Change]) -> bool:
+    def _change_at_once(self, changes: Sequence[Change], needed: int) -> bool:
         began = time.monotonic()
-        changed = self._direct.change(changes)
+        changed = self._direct.change(changes, needed)
         ended = time.monotonic()
         if ended - began > SLOW_S:
             self._wary_until = ended + WARY_S
@@ -91,9 +91,9 @@ class Sqlite:
             self._queue(self._direct.tidy)
         return changed
 
-    def _change_in_time(self, changes: Sequence[Change]) -> bool:
+    def _change_in_time(self, changes: Sequence[Change], needed: int) -> bool:
         """In the writer's thread, where one may wait."""
-        changed = self._direct.change(changes, WAIT_MS)
+        changed = self._direct.change(changes, needed, WAIT_MS)
         if self._direct.pages >= LOG_PAGES:
             self._direct.tidy()
         return changed
@@ -134,14 +134,14 @@ class Direct:
     def ready(self) -> bool:
         return self._connection is not None
 
-    def change(self, changes: Sequence[Change], wait_ms: int = 0) -> bool:
+    def change(self, changes: Sequence[Change], needed: int = 1, wait_ms: int = 0) -> bool:
         """See `Database.change`. `wait_ms`: how long to wait for another program's lock."""
         connection = self._connection or self._connect()
         if wait_ms:
             connection.execute(f"PRAGMA busy_timeout={wait_ms}")
         try:
             connection.execute("BEGIN IMMEDIATE")
-            changed = _apply(connection, changes)
+            changed = _apply(connection, changes, needed)
             connection.execute("COMMIT" if changed else "ROLLBACK")
         except BaseException as error:
             self._give_up(connection, error)
@@ -196,10 +196,10 @@ def prepare(connection: sqlite3.Connection, _record: object) -> None:
     cursor.close()
 
 
-def _apply(connection: sqlite3.Connection, changes: Sequence[Change]) -> bool:
+def _apply(connection: sqlite3.Connection, changes: Sequence[Change], needed: int) -> bool:
     for position, (statement, values) in enumerate(changes):
         run = connection.executemany if isinstance(values, list) else connection.execute
-        if run(statement.text, values).rowcount == 0 and position == 0:
+        if run(statement.text, values).rowcount == 0 and position < needed:
             return False
     return True
 

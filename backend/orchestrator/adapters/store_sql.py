@@ -17,31 +17,33 @@ from sqlalchemy import Connection, CursorResult
 from sqlalchemy.engine import make_url
 
 from executor.wire import FileChange
-from orchestrator.adapters import servers, sql
+from orchestrator.adapters import counting, servers, sql
 from orchestrator.adapters.databases import Change, Database, Taken
 from orchestrator.adapters.postgres import Postgres
 from orchestrator.adapters.sqlite import Sqlite
 from orchestrator.errors import Conflict, StoreUnavailable
-from orchestrator.ports import Checkpoint, LeftOpen, OpenTurn, Page, PageJson, Part
+from orchestrator.ports import Checkpoint, LeftOpen, OpenTurn, Page, PageJson, Part, Spent
 from orchestrator.protocol.events import CellClosed, DurableEvent, Live, TurnClosed, TurnOpened
 from orchestrator.protocol.frames import ConversationSummary
 
 _EVENT: TypeAdapter[DurableEvent] = TypeAdapter(DurableEvent)
 
-Opening = Literal["opened", "known", "busy", "unknown"]
+Opening = Literal["opened", "known", "busy", "unknown", "over"]
 
 
-def create(url: str) -> SqlStore:
-    """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used."""
-    return SqlStore(Sqlite(url) if make_url(url).get_backend_name() == "sqlite" else Postgres(url), url)
+def create(url: str, *, counts: bool = False) -> SqlStore:
+    """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used. `counts`: what people
+    use is counted with the facts."""
+    return SqlStore(Sqlite(url) if make_url(url).get_backend_name() == "sqlite" else Postgres(url), url, counts=counts)
 
 
 class SqlStore:
-    """The Store port. `migrate()` first, once."""
+    """The Store port. `migrate()` first, once. `database` is for what is kept beside conversations."""
 
-    def __init__(self, database: Database, url: str) -> None:
-        self._database = database
+    def __init__(self, database: Database, url: str, *, counts: bool = False) -> None:
+        self.database = self._database = database
         self.url = url
+        self._counts = counts
 
     async def migrate(self) -> None:
         """Bring the tables up to this version. Raises `StoreTooNew`, `StoreUnavailable`."""
@@ -105,21 +107,27 @@ class SqlStore:
     # ---- turns -------------------------------------------------------------------------------------------------------
 
     async def open_turn(
-        self, conversation: str, event: DurableEvent, owner: str, cursor: str, title: str | None
+        self, conversation: str, event: DurableEvent, owner: str, cursor: str, title: str | None, most: int | None = None
     ) -> Opening:
         """Raises `Conflict` when another turn was opened and closed since the event's seq was taken."""
         assert isinstance(event, TurnOpened)
         moved = {"id": conversation, "seq": event.seq, "at": event.at, "title": _storable(title or ""), "owner": owner}
         turn = {"conversation": conversation, "id": event.turn, "owner": owner, "cursor": cursor, "at": event.at}
-        row = _event_row(conversation, event)
+        changes: list[Change] = [(sql.OPENED, moved)]
+        if self._counts:
+            changes.append(counting.message(conversation, event.at, most))
+        needed = len(changes)
+        changes += [(sql.ADD_TURN, turn), (sql.ADD_EVENT, _event_row(conversation, event))]
         try:
-            if await self._database.change([(sql.OPENED, moved), (sql.ADD_TURN, turn), (sql.ADD_EVENT, row)]):
+            if await self._database.change(changes, needed):
                 return "opened"
         except Taken:
             pass
-        return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event))
+        return await self._database.read(lambda connection: _why_not_opened(connection, conversation, event, most))
 
-    async def append(self, conversation: str, events: Sequence[DurableEvent], owner: str = "") -> None:
+    async def append(
+        self, conversation: str, events: Sequence[DurableEvent], owner: str = "", spent: Spent | None = None
+    ) -> None:
         if not events:
             return
         if [event.seq for event in events] != list(range(events[0].seq, events[0].seq + len(events))):
@@ -137,6 +145,8 @@ class SqlStore:
             changes.append((sql.PUT_FILE, files))
         if closed:
             changes.append((sql.CLOSE_TURN, {"conversation": conversation, "turn": closed.turn, "at": closed.at}))
+        if spent and self._counts:
+            changes += counting.cost(conversation, spent)
         if not await self._database.change(changes):
             raise Conflict(f"event {events[0].seq} of conversation {conversation} is not the next: another owner wrote")
 
@@ -208,13 +218,15 @@ def _page(connection: Connection, user: str, id: str) -> PageJson | None:
     return PageJson(summary=summary, events=events, cursor=row.cursor, live=row.live)
 
 
-def _why_not_opened(connection: Connection, conversation: str, event: TurnOpened) -> Opening:
+def _why_not_opened(connection: Connection, conversation: str, event: TurnOpened, most: int | None) -> Opening:
     found = connection.execute(sql.FIND_TURN, {"conversation": conversation, "turn": event.turn}).scalars().all()
     if found:
         return "known" if event.turn in found else "busy"
     last = _last_seq(connection, conversation)
     if last is None:
         return "unknown"
+    if most is not None and counting.messages(connection, conversation, event.at) >= most:
+        return "over"
     raise Conflict(f"event {event.seq} of conversation {conversation} cannot follow event {last}")
 
 

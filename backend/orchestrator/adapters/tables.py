@@ -39,6 +39,7 @@ conversations = Table(
     Column("updated_at", Double, nullable=False),
     Column("last_seq", Integer, nullable=False),  # of its newest event; moving it on is the fence between two owners
     Column("owner", String(64), nullable=False, server_default=""),  # of its open turn: who may move it on; '' else
+    Column("disk", BigInteger, nullable=False, server_default="0"),  # bytes of its files, as the last cell told
 )
 Index("conversations_of_user", conversations.c.user_id, conversations.c.updated_at, conversations.c.id)
 
@@ -213,3 +214,24 @@ servers = Table(
     Column("seen_at", Double, nullable=False),  # by the database's clock, in Unix seconds
 )
 Index("servers_by_seen", servers.c.seen_at)
+
+usage = Table(
+    "usage",  # what a user has used on a day (UTC, as the number of days since 1970-01-01); conversations come and go
+    metadata,
+    Column("day", Integer, nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("messages", BigInteger, nullable=False),
+    Column("model_tokens", BigInteger, nullable=False),
+    Column("cpu_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("day", "user_id", name="usage_pkey"),
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("scope", String(16), nullable=False),  # default, group, user
+    Column("name", String(64), nullable=False),  # of the group, or the user's id; empty for default
+    Column("what", String(32), nullable=False),
+    Column("most", BigInteger),  # null: as much as one likes
+    PrimaryKeyConstraint("scope", "name", "what", name="quotas_pkey"),
+)

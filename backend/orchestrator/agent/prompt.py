@@ -48,6 +48,7 @@ class Transcript:
         self._questions: list[int] = []  # which of them hold a text of the user
         self._fixed = _size(self._system) + sum(len(json.dumps(tool)) for tool in profile.tools)
         self._bytes = self._fixed
+        self._read = self._fixed  # bytes that the model has read, or written itself
         self._room = max(self._budget * BYTES_PER_TOKEN - self._fixed, MIN_ROOM)
         self._counted = (0, 0)  # tokens and bytes of the last request that the server has counted
         self._waiting: StepClosed | None = None  # a message of the model of which nothing has come yet
@@ -72,6 +73,11 @@ class Transcript:
         """For the next request: a new list of messages that never change."""
         return [self._system, *self._messages]
 
+    def unread(self) -> int:
+        """Tokens of the next request that the model has not read before, by their size: what its server's cache cannot
+        have."""
+        return max(0, self._bytes - self._read) // BYTES_PER_TOKEN
+
     # ---- events ------------------------------------------------------------------------------------------------------
 
     def _turn_opened(self, text: str) -> None:
@@ -89,6 +95,8 @@ class Transcript:
         wrote = self._profile.assistant(step)
         for message in wrote:
             self._append(message)
+        if wrote:
+            self._read = self._bytes
         if note := not_run(step, self._profile.remind):
             self._append(self._profile.observation(note, step))
             self._fit()
@@ -158,6 +166,7 @@ class Transcript:
         text = message["content"]
         self._messages[longest] = {**message, "content": clip_bytes(text, max(size - excess, 200))}
         self._bytes += _size(self._messages[longest]) - size
+        self._read = self._fixed
 
     def _tokens(self) -> int:
         tokens, size = self._counted
@@ -179,6 +188,7 @@ class Transcript:
         if not first.startswith(LEFT_OUT):
             self._messages[0] = {"role": "user", "content": f"{LEFT_OUT}\n\n{first}"}
         self._bytes = self._fixed + sum(map(_size, self._messages))
+        self._read = self._fixed  # another beginning: what follows is read again
         self._counted = (self._counted[0] * self._bytes // before, self._counted[1] * self._bytes // before)
 
 
