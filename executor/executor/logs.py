@@ -81,10 +81,10 @@ def set_up(level: str, shape: Literal["json", "text"] = "json", force: bool = Tr
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """It, and what led to it, nearest first."""
-    for _ in range(CAUSES):
-        if error is None:
-            return
+    told: list[BaseException] = []
+    while error is not None and error not in told and len(told) < CAUSES:
         yield error
+        told.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 

@@ -20,6 +20,8 @@ log = logging.getLogger("codeact.access")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+CONVERSATIONS = "/api/conversations/"
+
 REASONS = {
     1000: "client",  # said good-bye
     1001: "client",  # the page was left
@@ -110,5 +112,6 @@ def _about(scope: Scope) -> dict[str, object]:
     route = getattr(scope.get("route"), "path", "") or "-"
     client = scope.get("client")
     about: dict[str, object] = {"route": route, "client": client[0] if client else "-"}
-    conversation = str((scope.get("path_params") or {}).get("conversation") or "")
+    values = scope.get("path_params") or {}
+    conversation = str(values.get("conversation") or (values.get("id") if route.startswith(CONVERSATIONS) else "") or "")
     return about | {"conversation": conversation} if ID.fullmatch(conversation) else about

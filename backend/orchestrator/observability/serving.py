@@ -63,7 +63,7 @@ async def metrics(host: str, port: int, sources: Sequence[Collector] = ()) -> As
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise BadSetting(TAKEN.format(host=host, port=port, cause=error.strerror)) from error
-        log.info("metrics at http://%s:%d/metrics", host, port)
+        log.info("metrics are read on port %d of %s", port, host)
         yield
     finally:
         await runner.cleanup()
