@@ -174,9 +174,12 @@ async def _ended(slot: Slot, channel: Channel, cell: Cell, run: Run, before: Pre
     if cell.ended.done():
         if cell.ended.result() is Ending.LOST:
             await slot.gone(EVIDENCE_S)
+        else:
+            await slot.gauge.refresh()
         return _by_itself(slot, cell, run, before)
     outcome = Outcome.INTERRUPTED if run.stopped.done() else Outcome.TIMED_OUT
     rung = await stop(slot, channel, cell)
+    await slot.gauge.refresh()
     if cell.ended.result() is not Ending.REPLIED and not outcomes.forced(rung):
         return _by_itself(slot, cell, run, before)
     kept = not outcomes.forced(rung)

@@ -16,11 +16,11 @@ BASE = "http://sandbox/api/kernels"
 
 
 class Gateway:
-    """Connections are made over the sandbox's Unix socket only; the token travels in a header."""
+    """Connections are made to the sandbox itself only; the token travels in a header."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=sandbox.dial_path()),
+            connector=sandbox.connector(),
             headers={"Authorization": f"token {sandbox.token}"},
             timeout=aiohttp.ClientTimeout(total=None),
         )

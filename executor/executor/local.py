@@ -27,6 +27,8 @@ def make_manager(data_dir: Path, settings: Settings | None = None, survive: bool
 def make_backend(data_dir: Path, chosen: Settings, survive: bool = False) -> Backend:
     if chosen.backend == "bubblewrap":
         return Bubblewrap(run_dir(data_dir), chosen.python, survive, chosen.limits())
+    if chosen.backend == "kubernetes":
+        return kubernetes(data_dir.absolute(), chosen)
     from executor.sandbox.docker.backend import Docker
     from executor.sandbox.docker.ground import Options
     from executor.sandbox.docker.paths import Paths
@@ -42,3 +44,23 @@ def make_backend(data_dir: Path, chosen: Settings, survive: bool = False) -> Bac
     )
     # In the data directory, which the engine's machine has too; a socket's long name is no matter there.
     return Docker(data / "sandboxes", options, Paths(data, (chosen.host_data_dir or data).absolute()))
+
+
+def kubernetes(data: Path, chosen: Settings) -> Backend:
+    from executor.sandbox.kubernetes.backend import Kubernetes
+    from executor.sandbox.kubernetes.ground import Options
+
+    options = Options(
+        image=chosen.image,
+        workspaces=data / "workspaces",
+        namespace=chosen.kube_namespace,
+        config=chosen.kube_config,
+        claim=chosen.kube_claim,
+        account=chosen.kube_account,
+        runtime_class=chosen.kube_runtime_class,
+        nodes=chosen.kube_nodes,
+        users=chosen.kube_users,
+        door=chosen.kube_door,
+        limits=chosen.limits(),
+    )
+    return Kubernetes(data / "sandboxes", options)

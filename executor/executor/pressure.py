@@ -41,6 +41,11 @@ class Gauge:
             self._last = Pressure(kills, self._last.peak if usage.peak is None else usage.peak)
         return self._last
 
+    async def refresh(self) -> None:
+        """What is read next is of now, also where a sandbox has to be asked for it."""
+        if self.sandbox is not None and self.sandbox.alive():
+            await self.sandbox.refresh()
+
     def watch(self, sandbox: Sandbox) -> None:
         """Another sandbox, whose counters begin anew."""
         self.sandbox, self._last, self._calm = sandbox, Pressure(), Pressure()

@@ -26,13 +26,24 @@ class Settings(BaseSettings):
     )
 
     # what sandboxes are made with
-    backend: Literal["bubblewrap", "docker"] = "bubblewrap"
-    image: str = ""  # docker: a name or digest that the engine has; empty: the one made of this version's executor/image/
+    backend: Literal["bubblewrap", "docker", "kubernetes"] = "bubblewrap"
+    image: str = ""  # docker: a name or digest that the engine has; empty: the one made of this version's executor/image/;
+    # kubernetes: what the nodes fetch, always to be given
     runtime: Literal["runc", "runsc"] = "runc"  # docker: runsc is gVisor, where the engine has it
     apparmor: str = "docker-default"  # docker: the profile, on machines that have AppArmor
     docker_socket: Path = Path("/var/run/docker.sock")
     host_data_dir: Path | None = None  # docker: what the engine's machine calls the data directory, if not as we do
     strict: bool = False  # docker: refuse an engine or runc with known holes, instead of telling
+
+    # kubernetes: where pods are made and how (deploy/kubernetes sets what has to be set)
+    kube_namespace: str = "codeact-sandboxes"
+    kube_config: Path | None = None  # a kubeconfig file; empty: the pod's own ServiceAccount
+    kube_claim: str = "codeact-workspaces"  # the PersistentVolumeClaim mounted at <data directory>/workspaces
+    kube_account: str = "codeact-sandbox"  # the ServiceAccount of sandboxes, which may do nothing
+    kube_runtime_class: str = ""  # gvisor, kata, …
+    kube_nodes: str = ""  # name=value: the label, and the taint, of the nodes for sandboxes
+    kube_users: bool = False  # user namespaces for pods, where the nodes and the volume can
+    kube_door: str = ""  # address:port of this executor that no sandbox must reach, tried at every start of one
 
     # what one sandbox may use
     memory_mb: Annotated[int, Field(ge=256)] = 1024

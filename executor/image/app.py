@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import os
 from typing import Any
 
+from counters import usage
 from hold import hold
 from jupyter_server.auth.authorizer import AllowAllAuthorizer
 from jupyter_server.auth.identity import IdentityProvider, User
@@ -34,8 +36,8 @@ class Authorised:
     """Refuses a request without the token before anything else looks at it."""
 
     async def prepare(self, *args: Any, **kwargs: Any) -> None:
-        sent = self.request.headers.get("Authorization", "")
-        if not hmac.compare_digest(sent.encode(), self.settings["authorization"]):
+        sent = hashlib.sha256(self.request.headers.get("Authorization", "").encode()).hexdigest()
+        if not hmac.compare_digest(sent, self.settings["authorization"]):
             raise HTTPError(401)
         if (prepared := super().prepare(*args, **kwargs)) is not None:
             await prepared
@@ -81,6 +83,11 @@ class Hold(Authorised, RequestHandler):
         self.set_status(204)
 
 
+class Usage(Authorised, RequestHandler):
+    def get(self) -> None:
+        self.finish(usage())
+
+
 class Nothing(RequestHandler):
     """Every other path. It answers alike with and without a token."""
 
@@ -88,9 +95,10 @@ class Nothing(RequestHandler):
         raise HTTPError(404)
 
 
-def make_app(manager: Manager, token: str) -> Application:
-    """The application for `manager`'s kernel, open to holders of `token` alone."""
-    identity = Executor(token=token)
+def make_app(manager: Manager, authorization: str) -> Application:
+    """The application for `manager`'s kernel, open alone to those whose header `Authorization` has the SHA-256
+    `authorization`, in hexadecimal."""
+    identity = Executor(token=os.urandom(32).hex())  # its own way of looking at tokens is never asked
     return Application(
         [
             (r"/api/kernels", Kernels),
@@ -98,9 +106,10 @@ def make_app(manager: Manager, token: str) -> Application:
             (rf"/api/kernels/{ID}/(?P<action>restart|interrupt)", Action),
             (rf"/api/kernels/{ID}/channels", Channels),
             (r"/hold", Hold),
+            (r"/usage", Usage),
             (r".*", Nothing),
         ],
-        authorization=f"token {token}".encode(),
+        authorization=authorization,
         kernel_manager=manager,
         identity_provider=identity,
         authorizer=AllowAllAuthorizer(identity_provider=identity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 import pytest_asyncio
@@ -12,6 +13,7 @@ import pytest_asyncio
 from executor.wire import Closed, KernelState, Outcome, Started
 from orchestrator.adapters import kernel_local
 from orchestrator.ports import Kernel
+from tests.support.cluster import served as on_cluster
 from tests.support.executor_service import served
 from tests.support.kernels import gather
 
@@ -21,6 +23,7 @@ KERNELS = {
     "local": kernel_local.create,
     "http-bubblewrap": served(backend="bubblewrap"),
     "http-docker": served(backend="docker"),
+    "http-kubernetes": None,
 }
 _number = iter(range(10**6))
 
@@ -29,6 +32,8 @@ _number = iter(range(10**6))
 def create(request):
     if "docker" in request.param:
         request.getfixturevalue("sandbox_image")
+    if "kubernetes" in request.param:
+        return partial(on_cluster, request.getfixturevalue("cluster"))
     return KERNELS[request.param]
 
 

@@ -103,7 +103,7 @@ class Client:
 
 @asynccontextmanager
 async def connect(sandbox: Sandbox) -> AsyncIterator[Client]:
-    connector = aiohttp.UnixConnector(path=sandbox.dial_path())
+    connector = sandbox.connector()
     headers = {"Authorization": f"token {sandbox.token}"}
     async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
         async with http.get("http://sandbox/api/kernels") as response:

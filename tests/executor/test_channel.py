@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
@@ -46,8 +47,8 @@ class Gateway:
     asked: list[str] = field(default_factory=list)
     ws: web.WebSocketResponse | None = None
 
-    def dial_path(self) -> str:
-        return str(self.path)
+    def connector(self) -> aiohttp.BaseConnector:
+        return aiohttp.UnixConnector(str(self.path))
 
     async def say(self, kind: str, content: dict, parent: str, channel: str = "iopub") -> None:
         await self.ws.send_bytes(frame(kind, content, parent, channel))

@@ -1,9 +1,8 @@
-"""What a way of making sandboxes must offer. One package or file beside this one per way: bubblewrap, Docker; Kubernetes
-later.
+"""What a way of making sandboxes must offer. One package or file beside this one per way: bubblewrap, Docker, Kubernetes.
 
 A sandbox is one Jupyter kernel gateway with one kernel, started together, in its own namespaces, reached over a Unix socket
-and by a token of its own. It serves one conversation and is never reused. A sandbox can be made before its conversation is
-known (warm); `assign` then binds it, once.
+(in a pod: over the cluster's network) and by a token of its own. It serves one conversation and is never reused. A sandbox
+can be made before its conversation is known (warm); `assign` then binds it, once.
 """
 
 from __future__ import annotations
@@ -11,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from executor.wire import Health
+
+if TYPE_CHECKING:
+    import aiohttp
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,9 @@ class Sandbox(Protocol):
     @property
     def limits(self) -> Limits: ...
 
-    def dial_path(self) -> str:
-        """A path that leads to the gateway's socket and to nothing else (no symlink planted by the tenant is followed).
-        Raises SandboxUnavailable when what lies there is not the socket."""
+    def connector(self) -> aiohttp.BaseConnector:
+        """Leads to the gateway and to nothing else, whatever name is asked for (no symlink planted by the tenant is
+        followed). Raises SandboxUnavailable when what lies there is not the gateway's."""
         ...
 
     def assign(self, conversation: str, workspace: Path) -> None:
@@ -96,6 +98,10 @@ class Sandbox(Protocol):
     def alive(self) -> bool: ...
 
     def usage(self) -> Usage: ...
+
+    async def refresh(self) -> None:
+        """Brings `usage` up to date where that takes asking; it may take some seconds."""
+        ...
 
     async def wait(self) -> str:
         """Until the sandbox has ended; how, in words for the log."""

@@ -12,7 +12,15 @@ LONGEST = 64 * 1024  # bytes of an answer that names one kernel
 async def answered(path: str, token: str) -> str:
     """Waits until the gateway behind the socket at `path` answers; the id of its kernel. The socket listens from the start,
     so the request simply waits in its queue. Raises OSError or ValueError when what comes back is no such answer."""
-    reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST)
+    return await greeted(*await asyncio.open_unix_connection(path, limit=LONGEST), token)
+
+
+async def answered_at(address: str, port: int, token: str) -> str:
+    """The same, where the gateway is reached over the network."""
+    return await greeted(*await asyncio.open_connection(address, port, limit=LONGEST), token)
+
+
+async def greeted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, token: str) -> str:
     try:
         writer.write(REQUEST.format(token=token).encode())
         head = await reader.readuntil(b"\r\n\r\n")

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
+
 from executor.sandbox import record
 from executor.sandbox.base import Limits, SandboxUnavailable, Spec, Usage
 from executor.sandbox.cgroups import Group
@@ -67,9 +69,16 @@ class Running:
     # ---- while it lives ----------------------------------------------------------------------------------------------
 
     def dial_path(self) -> str:
+        """A path that leads to the gateway's socket and to nothing else."""
         if self._socket_fd < 0 or not stat.S_ISSOCK(os.fstat(self._socket_fd).st_mode):
             raise SandboxUnavailable("The sandbox has ended.")
         return f"/proc/self/fd/{self._socket_fd}"
+
+    def connector(self) -> aiohttp.BaseConnector:
+        return aiohttp.UnixConnector(path=self.dial_path())
+
+    async def refresh(self) -> None:
+        """Its counters are read when they are asked for."""
 
     def owned_socket(self) -> bool:
         """Whether what lies at its socket's place is a socket that this user made."""

@@ -89,7 +89,14 @@ class Container:
     # ---- while it lives ----------------------------------------------------------------------------------------------
 
     def dial_path(self) -> str:
+        """A path that leads to the gateway's socket and to nothing else."""
         return dial.path(self._socket)
+
+    def connector(self) -> aiohttp.BaseConnector:
+        return aiohttp.UnixConnector(path=self.dial_path())
+
+    async def refresh(self) -> None:
+        """Its counters are read when they are asked for; where there are none, the engine tells of its own accord."""
 
     def alive(self) -> bool:
         return self._killing is None and self._ended is not None and not self._ended.done()
@@ -103,7 +110,7 @@ class Container:
     async def hold(self, length: int) -> None:
         """Asks the gateway to set how long the tenant's processes may make a file, in bytes."""
         with suppress(aiohttp.ClientError, OSError, SandboxUnavailable, TimeoutError):  # it ends, or will be asked again
-            connector = aiohttp.UnixConnector(path=self.dial_path())
+            connector = self.connector()
             headers = {"Authorization": f"token {self.token}"}
             async with (
                 asyncio.timeout(HOLD_S),
