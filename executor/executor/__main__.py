@@ -27,10 +27,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(service: ServiceSettings, settings: Settings) -> int:
+    import uvloop
+
     from executor.service import CannotStart, serve
 
     try:
-        asyncio.run(serve(service, settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(service, settings))
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1
