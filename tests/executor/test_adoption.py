@@ -199,7 +199,7 @@ async def test_t39_a_service_that_is_killed_comes_back_to_its_sandboxes_and_fenc
             assert await one.text("x = 1", held["fence"]) == ""
         await asyncio.to_thread(executor.restart, how)
         async with caller_of(executor) as one, caller_of(executor, "two") as two:
-            assert (await two.claim())[0] == 409
+            assert (await two.run("print(x)"))[0] == 409
             assert await one.text("x += 1\nprint(x)", held["fence"]) == "2\n"
             status, claim = await one.claim()
             assert status == 200 and claim["sandbox_id"] == held["sandbox_id"] and claim["fence"] == held["fence"]
