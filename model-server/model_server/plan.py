@@ -54,7 +54,7 @@ def plan_vllm(settings: ServeSettings) -> Plan:
         *("--served-model-name", model.id),
         *("--host", settings.model_host, "--port", str(settings.model_port)),
         *("--max-model-len", str(length)),
-        *("--enable-prefix-caching", "--enable-prompt-tokens-details"),
+        *("--enable-prefix-caching", "--enable-prompt-tokens-details", "--disable-uvicorn-access-log"),
         # The repository's own sampling defaults (a repetition penalty, for one) would bend code that has to be exact.
         *("--generation-config", "vllm", "--override-generation-config", _sampling(model)),
         *(("--chat-template", str(model.template_path)) if model.template_path else ()),

@@ -23,13 +23,15 @@ class Unreachable(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What came of one streamed request. `times`: seconds since it was sent, one per piece of text."""
+    """What came of one streamed request. `times`: seconds since it was sent, one per piece of text; `reads`: in how many
+    reads of the connection those came."""
 
     text: str = ""
     finish: str = ""
     stop: object = None  # which stop string ended it, where the server tells
     usage: dict[str, Any] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
+    reads: int = 0
     done: bool = False  # [DONE] came
 
     @property
@@ -38,6 +40,21 @@ class Answer:
         details = self.usage.get("prompt_tokens_details") or {}
         found = details.get("cached_tokens")
         return int(found) if found is not None else None
+
+
+def _text(data: bytes, answer: Answer) -> str:
+    """The text of one event; all else that it says goes into `answer`."""
+    if data == b"[DONE]":
+        answer.done = True
+        return ""
+    piece = json.loads(data)
+    answer.usage = piece.get("usage") or answer.usage
+    found = ""
+    for choice in piece.get("choices") or ():
+        found += (choice.get("delta") or {}).get("content") or ""
+        answer.finish = choice.get("finish_reason") or answer.finish
+        answer.stop = choice.get("stop_reason", answer.stop)
+    return found
 
 
 class Probe:
@@ -153,23 +170,17 @@ class Probe:
             raise Unreachable(f"the answer broke off: {error or type(error).__name__}") from error
 
     async def _pieces(self, response: aiohttp.ClientResponse, answer: Answer, begun: float) -> AsyncIterator[str]:
-        async for line in response.content:
-            if not line.startswith(b"data:"):
-                continue
-            data = line[5:].strip()
-            if data == b"[DONE]":
-                answer.done = True
+        rest = b""
+        async for read in response.content.iter_any():
+            *lines, rest = (rest + read).split(b"\n")
+            texts = [text for line in lines if line.startswith(b"data:") and (text := _text(line[5:].strip(), answer))]
+            answer.reads += bool(texts)
+            for text in texts:
+                answer.text += text
+                answer.times.append(time.monotonic() - begun)
+                yield text
+            if answer.done:
                 return
-            piece = json.loads(data)
-            answer.usage = piece.get("usage") or answer.usage
-            for choice in piece.get("choices") or ():
-                text = (choice.get("delta") or {}).get("content") or ""
-                answer.finish = choice.get("finish_reason") or answer.finish
-                answer.stop = choice.get("stop_reason", answer.stop)
-                if text:
-                    answer.text += text
-                    answer.times.append(time.monotonic() - begun)
-                    yield text
 
     async def _body(self, method: str, url: str, body: dict[str, Any] | None = None) -> str:
         try:

@@ -144,6 +144,6 @@ async def one_token(plan: Plan) -> None:
         ):
             said = await answer.text()
             if answer.status != 200:
-                raise EngineFailed(f"It loaded, but does not answer (status {answer.status}): {said[:400]}")
+                raise EngineFailed(f"It loaded, but does not answer (status {answer.status}). {explain([said], None)}")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise EngineFailed(f"It loaded, but its first answer did not come ({error or type(error).__name__}).") from error

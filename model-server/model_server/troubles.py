@@ -96,6 +96,11 @@ TROUBLES = (
         "The disk is full. Free some, or set CODEACT_MODEL_DIR to a directory on another disk.",
     ),
     Trouble(
+        r"(?i)you must provide a chat template",
+        "The model has no chat template, so it is no chat model or its repository is not whole. Give it one: "
+        "CODEACT_VLLM_ARGS=--chat-template FILE",
+    ),
+    Trouble(
         r"(?i)TemplateSyntaxError|jinja2\.exceptions|supplied chat template .{0,80}(not|looks like)",
         "The chat template cannot be used. Take it out of CODEACT_VLLM_ARGS, or correct it.",
     ),

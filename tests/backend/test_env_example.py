@@ -11,11 +11,15 @@ from pydantic_settings import BaseSettings
 
 from executor.settings import ServiceSettings
 from executor.settings import Settings as SandboxSettings
+from model_server.settings import ServeSettings
 from orchestrator.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 ELSEWHERE = {"CODEACT_DATA_DIR", "CODEACT_MODEL_DIR", "CODEACT_UI_DIR", "CODEACT_SANDBOX_PYTHON"}
 """Paths whose default depends on the user or on the checkout: the file says where in words."""
+
+COMPOSE = {"CODEACT_HTTP_BIND", "CODEACT_HTTP_PORT", "CODEACT_TAG"}
+"""What docker-compose.yml alone reads."""
 
 
 def listed() -> dict[str, str]:
@@ -26,7 +30,7 @@ def listed() -> dict[str, str]:
 
 def declared() -> dict[str, object]:
     names: dict[str, object] = {}
-    for settings in (Settings, SandboxSettings, ServiceSettings):
+    for settings in (Settings, SandboxSettings, ServiceSettings, ServeSettings):
         prefix = str(settings.model_config["env_prefix"])
         for name, field in settings.model_fields.items():
             default = field.default
@@ -36,7 +40,12 @@ def declared() -> dict[str, object]:
 
 
 def test_every_setting_is_listed_and_nothing_else():
-    assert set(listed()) == set(declared())
+    assert set(listed()) == set(declared()) | COMPOSE
+
+
+@pytest.mark.parametrize("name", sorted(COMPOSE))
+def test_what_compose_reads_has_its_default_there(name):
+    assert f"${{{name}:-{listed()[name]}}}" in (ROOT / "docker-compose.yml").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(set(declared()) - ELSEWHERE))
@@ -51,7 +60,7 @@ def test_the_default_is_the_one_in_the_code(name):
         assert shown == str(default or "")
 
 
-@pytest.mark.parametrize("settings", [Settings, SandboxSettings, ServiceSettings])
+@pytest.mark.parametrize("settings", [Settings, SandboxSettings, ServiceSettings, ServeSettings])
 def test_the_file_can_be_used_as_it_is(settings: type[BaseSettings], tmp_path, monkeypatch):
     """With every line switched on, the settings are what they are without it."""
     for name in declared():

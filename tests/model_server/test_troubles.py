@@ -23,6 +23,8 @@ SAID = [
     ("RuntimeError: Failed to infer device type", "nvidia-smi"),
     ("RuntimeError: No CUDA GPUs are available", "nvidia-smi"),
     ("ray.exceptions.RayActorError: the actor died", "ray start"),
+    ("As of transformers v4.44, you must provide a chat template if the tokenizer does not", "--chat-template FILE"),
+    ("jinja2.exceptions.TemplateSyntaxError: unexpected '}'", "cannot be used"),
     ("OSError: [Errno 28] No space left on device", "CODEACT_MODEL_DIR"),
 ]
 
