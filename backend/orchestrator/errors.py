@@ -5,6 +5,8 @@
     │   ├── NotFound             no such conversation (or not yours, which is the same)
     │   ├── Unauthenticated      nobody knows who asks: sign in, or bring a token
     │   ├── Forbidden            known, and not allowed to
+    │   ├── Taken                somebody or something is in its place already
+    │   ├── TooMany              too often, or too much at once; `retry_after` says when again
     │   ├── TurnIsOpen           a turn of the conversation is still running
     │   ├── KernelUnavailable    whatever makes sandboxes cannot be reached, or cannot do it now
     │   └── Invalid              the request itself is wrong; `param` names the field
@@ -58,6 +60,20 @@ class Unauthenticated(Refusable):
 
 class Forbidden(Refusable):
     status = 403
+
+
+class Taken(Refusable):
+    status = 409
+
+
+class TooMany(Refusable):
+    """`retry_after`: seconds until it may be tried again."""
+
+    status = 429
+
+    def __init__(self, words: str, retry_after: float) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
 
 
 class TurnIsOpen(Refusable):

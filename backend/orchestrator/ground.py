@@ -60,9 +60,10 @@ def claim(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen yet, so that the port is ours before anything slow begins. Port 0: any."""
-    family, address = _loopback(host)
+def bind(host: str, port: int, *, everywhere: bool = False) -> socket.socket:
+    """A bound socket that does not listen yet, so that the port is ours before anything slow begins. Port 0: any.
+    `everywhere`: also where others can reach it, since they have to sign in."""
+    family, address = _any_address(host) if everywhere else _loopback(host)
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -71,6 +72,14 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise Refused(bind_words(error, host, port)) from error
     return listener
+
+
+def _any_address(host: str) -> tuple[socket.AddressFamily, str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise Refused(f"CODEACT_HOST is {host}, which is no address of this machine ({error.strerror}).") from error
+    return found[0][0], str(found[0][4][0])
 
 
 def _loopback(host: str) -> tuple[socket.AddressFamily, str]:
@@ -82,9 +91,9 @@ def _loopback(host: str) -> tuple[socket.AddressFamily, str]:
         address = None
     if address is None or not address.is_loopback:
         raise Refused(
-            f"CODEACT_HOST is {host}: that is not a loopback address. This version has no accounts, so whoever reached the "
-            "port could run code. Leave it at 127.0.0.1; from another machine, go through ssh: "
-            "ssh -L 8000:127.0.0.1:8000 THIS-MACHINE, then open http://127.0.0.1:8000 there."
+            f"CODEACT_HOST is {host}: that is not a loopback address, and without accounts whoever reached the port could "
+            "run code. Leave it at 127.0.0.1 and go through ssh from another machine (ssh -L 8000:127.0.0.1:8000 "
+            "THIS-MACHINE, then open http://127.0.0.1:8000 there), or set CODEACT_AUTH=accounts."
         )
     return (socket.AF_INET6 if address.version == 6 else socket.AF_INET), str(address)
 

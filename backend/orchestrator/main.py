@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from executor import tracing
 from orchestrator import __version__, health, pages, wiring
 from orchestrator.conversations.endpoints import router as conversations
-from orchestrator.errors import CodeActError
+from orchestrator.errors import CodeActError, TooMany
 from orchestrator.live.endpoint import router as live
 from orchestrator.observability.connections import Observed
 from orchestrator.observability.serving import metrics, traces
 from orchestrator.openai_api.endpoints import router as openai_api
 from orchestrator.security import OnlyYou, session_token
 from orchestrator.settings import Settings
+from orchestrator.users import people
+from orchestrator.users.admin_endpoints import router as administration
+from orchestrator.users.door import Address, SignedIn
+from orchestrator.users.endpoints import router as accounts
+from orchestrator.users.presence import Presence
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +37,18 @@ def create_app(settings: Settings) -> FastAPI:
                   openapi_url=None, telemetry=tracing.BY_US_ALONE)  # fmt: skip
     app.state.settings = settings
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token = session_token(settings.data_dir / "session.token")
-    hosts = [settings.host, *(name.strip() for name in settings.allowed_hosts.split(",") if name.strip())]
-    app.add_middleware(OnlyYou, token=token, hosts=hosts)
+    app.state.presence, app.state.people = Presence(), None
+    hosts = [settings.host, *_words(settings.allowed_hosts)]
+    if settings.auth == "accounts":
+        app.add_middleware(SignedIn, hosts=hosts, address=Address(settings.public_url))
+    else:
+        app.add_middleware(OnlyYou, token=session_token(settings.data_dir / "session.token"), hosts=hosts)
     app.add_middleware(Observed)  # around everything, refusals included
+    if settings.trusted_proxies:  # around everything: what they say of the client is true for all that follows
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=_words(settings.trusted_proxies))
     app.add_exception_handler(CodeActError, _told)
-    for router in (health.router, live, conversations, openai_api, pages.router):
+    app.add_exception_handler(RequestValidationError, _misunderstood)
+    for router in (health.router, live, accounts, administration, conversations, openai_api, pages.router):
         app.include_router(router)
     return app
 
@@ -56,12 +70,29 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts
+        if parts.settings.auth == "accounts":
+            app.state.people = people.start(parts.settings, parts.accounts, parts.bus, app.state.presence)
         yield
     finally:
+        if app.state.people is not None:
+            await app.state.people.close()
         await parts.close()
 
 
 async def _told(_: Request, error: Exception) -> JSONResponse:
     """Errors we raise on purpose, in their own words."""
     assert isinstance(error, CodeActError)
-    return JSONResponse({"error": type(error).__name__, "detail": error.words}, error.status)
+    more = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, TooMany) else None
+    return JSONResponse({"error": type(error).__name__, "detail": error.words}, error.status, more)
+
+
+async def _misunderstood(_: Request, error: Exception) -> JSONResponse:
+    """What is wrong with a request, without what was sent: that may be a password."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    return JSONResponse({"error": "Invalid", "detail": f"{where or 'The body'}: {first['msg']}."}, 422)
+
+
+def _words(setting: str) -> list[str]:
+    return [word.strip() for word in setting.split(",") if word.strip()]

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
     cell_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     sandbox_profile: Literal["standard", "net"] = "standard"  # the executor's setting: the model is told what it can reach
 
+    # who may use it
+    auth: Literal["none", "accounts"] = "none"  # none: one person, on this machine
+    registration: Literal["closed", "open", "invite"] = "closed"  # for all but the first, who becomes administrator
+    public_url: str = ""  # where people find it, when a proxy stands before it: https://chat.example.org
+    trusted_proxies: str = ""  # addresses and networks whose X-Forwarded-For and -Proto are believed, comma separated
+    token: SecretStr = SecretStr("")  # for `codeact chat` against a server with accounts
+
     # how the page is reached
     allowed_hosts: str = ""  # more names this server answers to, comma separated
     ui_dir: Directory | None = None  # the built UI; None: frontend/dist beside the backend

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from orchestrator.accounts import Accounts
 from orchestrator.agent.profiles import Profile, profile_for
 from orchestrator.agent.turn import Limits
 from orchestrator.errors import BadSetting
@@ -37,6 +38,7 @@ class Parts:
     model: Model
     profile: Profile
     turns: Turns
+    accounts: Accounts
 
     async def close(self) -> None:
         """Turns first, so that they close honestly; then sandboxes, then what they were recorded in."""
@@ -65,7 +67,7 @@ async def build(settings: Settings) -> Parts:
     agent = Agent(profile, _limits(settings), settings.model_context_tokens)
     world = World(model, kernel, time.time, settings.model_temperature)
     turns = Turns(store, bus, agent, world, owner=secrets.token_hex(8))
-    return Parts(settings, store, bus, kernel, model, profile, turns)
+    return Parts(settings, store, bus, kernel, model, profile, turns, _accounts(store))
 
 
 def collectors(parts: Parts) -> list[Collector]:
@@ -98,6 +100,15 @@ async def _sql_store(url: str, _: Settings) -> Store:
     store = store_sql.create(url)
     await store.migrate()
     return store
+
+
+def _accounts(store: Store) -> Accounts:
+    """In the store's database."""
+    from orchestrator.adapters import accounts
+    from orchestrator.adapters.store_sql import SqlStore
+
+    assert isinstance(store, SqlStore)
+    return accounts.create(store.database)
 
 
 async def _memory_bus(_: str, __: Settings) -> Bus:

@@ -159,7 +159,7 @@ async def serving(settings: Settings) -> AsyncGenerator[App, None]:
     """The app behind uvicorn, as `codeact serve` runs it, in this process."""
     fastapi = create_app(settings)
     config = uvicorn.Config(fastapi, host="127.0.0.1", port=0, ws="websockets-sansio", ws_per_message_deflate=False,
-                            ws_max_size=1 << 20, access_log=False, log_level="warning", lifespan="on",
+                            ws_max_size=1 << 20, proxy_headers=False, access_log=False, log_level="warning", lifespan="on",
                             timeout_graceful_shutdown=3)  # fmt: skip
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]  # not ours to take

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from orchestrator.errors import Forbidden, Refusable
@@ -31,12 +32,13 @@ _WORDS: dict[Opened, tuple[Refusal, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Who is at the other end, how they came, and what they watch."""
+    """Who is at the other end, how they came, and what they watch. `ending`: we have hung up on them."""
 
     principal: Principal
     via: Via
     reach: Reach
     subscriptions: Subscriptions
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def forget(self, conversation: str) -> None:
         """It was deleted: its id may be anybody's now."""

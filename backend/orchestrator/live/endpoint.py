@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +27,7 @@ router = APIRouter()
 
 _COMMAND: TypeAdapter[Command] = TypeAdapter(Command)
 _REMOVED = b'{"type":"conversation.removed"'  # as our own encoder begins it
+CLOSE_S = 2.0  # for the farewell to somebody who reads nothing
 MAX_MALFORMED = 20
 """Frames that are not commands before we hang up: a client that does not speak our protocol never will."""
 
@@ -41,13 +43,37 @@ async def live(socket: WebSocket) -> None:
     connection = Connection(principal, via, Reach(parts.store, principal.user), subscriptions)
     listing = asyncio.create_task(_tell_list(socket, parts, connection))
     try:
-        await send_text(socket, encode(Hello(protocol=PROTOCOL_VERSION, model=parts.model.name)))
-        await _listen(socket, parts, connection)
+        with _until_hung_up(socket, connection):
+            await send_text(socket, encode(Hello(protocol=PROTOCOL_VERSION, model=parts.model.name)))
+            await _listen(socket, parts, connection)
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # gone; nothing of a turn depends on a connection
     finally:
         listing.cancel()
         await subscriptions.close()
+    if connection.ending.is_set():
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await socket.close(CloseCode.SIGNED_OUT, "Your session has ended. Sign in again.")
+
+
+@contextlib.contextmanager
+def _until_hung_up(socket: WebSocket, connection: Connection) -> Iterator[None]:
+    """The block ends at once when whoever is connected may not be any more."""
+    task = asyncio.current_task()
+    assert task is not None
+
+    def hang_up() -> None:
+        if not connection.ending.is_set():
+            connection.ending.set()
+            task.cancel()
+
+    try:
+        with socket.app.state.presence.connected(connection.principal, hang_up):
+            yield
+    except asyncio.CancelledError:
+        if not connection.ending.is_set() or task.uncancel() > 0:
+            raise
 
 
 async def _listen(socket: WebSocket, parts: Parts, connection: Connection) -> None:

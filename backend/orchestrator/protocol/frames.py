@@ -102,6 +102,7 @@ class CloseCode(IntEnum):
 
     GOING_AWAY = 1001  # the server shuts down: reconnect
     TOO_BIG = 1009
+    SIGNED_OUT = 4401  # nobody is signed in (any more): sign in, then connect again
     FORBIDDEN = 4403  # wrong Origin or no session: reload the page
     TOO_SLOW = 4408  # could not take frames fast enough: reconnect
     MISBEHAVED = 4400  # too many malformed frames

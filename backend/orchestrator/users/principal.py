@@ -1,4 +1,5 @@
-"""Who asks. The middleware in front of everything finds out, once per request or websocket; what serves it reads it here."""
+"""Who asks. The middleware in front of everything finds out, once per request or websocket; what serves it reads it
+here."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ export interface components {
          * @description Websocket close codes (RFC 6455 §7.4; 4000–4999 are ours).
          * @enum {integer}
          */
-        CloseCode: 1001 | 1009 | 4403 | 4408 | 4400;
+        CloseCode: 1001 | 1009 | 4401 | 4403 | 4408 | 4400;
         /** @description Code being written. `offset`: length of the step's code before this text. */
         CodeDelta: {
             cell: string;
