@@ -9,7 +9,9 @@
     │   ├── TooMany              too often, or too much at once; `retry_after` says when again
     │   ├── TurnIsOpen           a turn of the conversation is still running
     │   ├── KernelUnavailable    whatever makes sandboxes cannot be reached, or cannot do it now
+    │   ├── Draining             this server is about to end
     │   └── Invalid              the request itself is wrong; `param` names the field
+    ├── KernelTaken              another server has claimed the kernel; nothing ran
     ├── Conflict                 another owner drives this turn: stop driving it
     ├── BadSetting               a setting makes no sense; nothing was started
     └── StoreUnavailable         the database does not answer; trying again later may help
@@ -90,6 +92,15 @@ class KernelUnavailable(Refusable):
     status = 503
 
 
+class Draining(Refusable):
+    """This server is about to end; another one, or its next life, takes the message."""
+
+    status = 503
+
+    def __init__(self, words: str = "This server is being restarted. Send it again in a moment.") -> None:
+        super().__init__(words)
+
+
 class Invalid(Refusable):
     """The request itself is wrong; `param` names the field, or is None."""
 
@@ -102,6 +113,12 @@ class Invalid(Refusable):
 
 class Conflict(CodeActError):
     """A seq is taken: another owner has written to this conversation."""
+
+    status = 409
+
+
+class KernelTaken(CodeActError):
+    """Told by `Kernel.run` before anything ran. Whoever still owns the turn may claim the kernel again."""
 
     status = 409
 

@@ -7,16 +7,23 @@ while the last result is being written. Before code runs, and before a turn is o
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import cast, get_args
 
 from orchestrator.agent.prompt import Transcript
+from orchestrator.errors import Conflict, StoreUnavailable
 from orchestrator.ports import Bus, Spent, Store
 from orchestrator.protocol import events as ev
 from orchestrator.protocol.base import Value
 from orchestrator.protocol.frames import ConversationChanged, ConversationRemoved
 
+log = logging.getLogger(__name__)
+
+STORE_AWAY_S = 120.0
+"""So long a turn that goes on waits for a store that is away; longer than a restart of the database takes."""
+AGAIN_S = 1.0
 _DURABLE: tuple[type[Value], ...] = get_args(get_args(ev.DurableEvent)[0])
 
 
@@ -41,13 +48,17 @@ class Journal:
     Begins held: nothing is told until `begin` says that the turn itself is stored.
     """
 
-    def __init__(self, store: Store, bus: Bus, conversation: str, transcript: Transcript, cursor: str) -> None:
+    def __init__(
+        self, store: Store, bus: Bus, conversation: str, transcript: Transcript, cursor: str, turn: str, owner: str
+    ) -> None:
+        """`owner`: the life of a server whose turn it has to be for anything to be stored."""
         self._store = store
         self._bus = bus
         self._conversation = conversation
         self._channel = channel(conversation)
         self._transcript = transcript
         self.cursor = cursor
+        self._turn, self._owner = turn, owner
         self._queue: deque[ev.Event] = deque()
         self._begun = asyncio.Event()
         self._telling = False
@@ -86,6 +97,11 @@ class Journal:
             await asyncio.wait([self._writer])
             self._raise()
 
+    async def check_ours(self) -> None:
+        """Raises Conflict when another server has taken the turn over."""
+        if not await self._store.owns(self._conversation, self._turn, self._owner):
+            raise Conflict(f"turn {self._turn} of conversation {self._conversation} is another server's by now")
+
     def _raise(self) -> None:
         if self._writer is not None and self._writer.done():
             self._writer.result()
@@ -116,10 +132,32 @@ class Journal:
             facts = [cast(ev.DurableEvent, event) for event in waiting if isinstance(event, _DURABLE)]
             if facts:
                 spent, self._spent = self._spent, None
-                await self._store.append(self._conversation, facts, spent=spent)
+                await self._store_facts(facts, spent)
             for _ in waiting:
                 await self._publish(self._queue.popleft())
         self._writer = None
+
+    async def _store_facts(self, facts: Sequence[ev.DurableEvent], spent: Spent | None) -> None:
+        """The turn waits for a store that is away, within reason. Raises StoreUnavailable, Conflict."""
+        until = asyncio.get_running_loop().time() + STORE_AWAY_S
+        asked = False
+        while True:
+            try:
+                return await self._store.append(self._conversation, facts, self._owner, spent)
+            except Conflict:
+                if asked and await self._are_stored(facts):  # it was the answer that got lost
+                    return None
+                raise
+            except StoreUnavailable:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                log.warning("facts of conversation %s wait for the store", self._conversation)
+            asked = True
+            await asyncio.sleep(AGAIN_S)
+
+    async def _are_stored(self, facts: Sequence[ev.DurableEvent]) -> bool:
+        stored = await self._store.events(self._conversation)
+        return stored[facts[0].seq - 1 : facts[-1].seq] == list(facts)
 
     async def _publish(self, event: ev.Event) -> None:
         self.cursor = await self._bus.publish(self._channel, encode(event))

@@ -6,7 +6,7 @@ what is written here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -72,7 +72,19 @@ class Kernel(Protocol):
     def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
         """Run one cell; one at a time per conversation (a second waits its turn). Ends with exactly one Closed, whatever
         happens. Closing the generator early interrupts the cell; to learn how a stop went, call `interrupt` and read on.
+        Raises KernelTaken, and nothing has run, when another server has claimed the kernel since this one did.
         """
+        ...
+
+    def claim(self, conversation: str) -> Awaitable[None] | None:
+        """From now on this server drives the kernel, and who did before is refused. None: nobody else can. To be waited for
+        before the cell is stored: then whoever takes the turn over later claims the kernel later, too, and the cell is
+        refused or stopped. Failures show when the cell runs."""
+        ...
+
+    async def take_over(self, conversation: str) -> bool:
+        """Claim the kernel of a server that died; what it still runs is stopped, and waited for. Whether variables are
+        there. Raises KernelUnavailable, also while that server is seen to run its cell."""
         ...
 
     async def interrupt(self, conversation: str) -> None:

@@ -22,7 +22,7 @@ from orchestrator.agent.actions import CodeClosed, CodeOpened, CodeText, Decoder
 from orchestrator.agent.outputs import Collector, merge
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
-from orchestrator.errors import KernelUnavailable
+from orchestrator.errors import KernelTaken, KernelUnavailable
 from orchestrator.journal import Journal
 from orchestrator.observability.turns import TurnObserver
 from orchestrator.ports import Checkpoint, Failed, Finished, Kernel, Model, ModelRequest, ModelSignal, Spent, Text, ToolCall
@@ -43,6 +43,9 @@ VARIED = 0.7
 """Temperature once a model repeats itself: greedy decoding never leaves such a loop by itself."""
 
 NOT_RUN = "The turn was stopped before this code ran."
+CLAIMS = 3
+"""So often a kernel that another server has claimed meanwhile is claimed again for one cell."""
+TAKEN = "The code did not run: other servers kept claiming this conversation's sandbox. Run it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Runner:
         self._begun = begun
         self._said = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming: Awaitable[None] | None = None
         self._observer = TurnObserver(conversation, turn.id)
 
     async def drive(self) -> None:
@@ -134,6 +138,9 @@ class Runner:
         finally:
             self._asking = None
         self._journal.spend(Spent(self._world.clock(), tokens=self._tokens(end, unread)))
+        if self._claiming is not None:  # before the cell is stored, see Kernel.claim
+            claiming, self._claiming = self._claiming, None
+            await claiming
         await self._signal(end)
         return None
 
@@ -208,6 +215,7 @@ class Runner:
                 case Prose(text=text):
                     await self._signal(t.Wrote(text))
                 case CodeOpened(opening=opening):
+                    self._claiming = self._world.kernel.claim(self.conversation)
                     await self._signal(t.OpenedCode(opening))
                 case CodeText(text=text):
                     await self._signal(t.WroteCode(text))
@@ -233,7 +241,18 @@ class Runner:
         self._spawn(self._tell_kernel())
 
     async def _watch(self, effect: t.RunCode) -> wire.Closed:
-        """Hand the code over and follow it to its end."""
+        """Hand the code over and follow it to its end; again when another server has claimed the kernel, nothing has run,
+        and the turn is ours all the same. Raises Conflict when it is not."""
+        for _ in range(CLAIMS):
+            try:
+                return await self._hand_over(effect)
+            except KernelTaken:
+                if claiming := self._world.kernel.claim(self.conversation):
+                    await claiming
+                await self._journal.check_ours()
+        return _unrun(TAKEN)
+
+    async def _hand_over(self, effect: t.RunCode) -> wire.Closed:
         run = self._world.kernel.run(self.conversation, effect.cell, effect.code, effect.timeout_s)
         self._running = True
         try:
@@ -335,6 +354,13 @@ def _not_run() -> wire.Closed:
     return wire.Closed(
         outcome=wire.Outcome.INTERRUPTED, execution_count=None, duration_s=0.0, variables_kept=True, files_kept=True,
         words=NOT_RUN,
+    )  # fmt: skip
+
+
+def _unrun(words: str) -> wire.Closed:
+    return wire.Closed(
+        outcome=wire.Outcome.UNAVAILABLE, execution_count=None, duration_s=0.0, variables_kept=True, files_kept=True,
+        words=words, ran=False,
     )  # fmt: skip
 
 

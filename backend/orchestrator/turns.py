@@ -1,40 +1,35 @@
-"""Opens, continues, stops and recovers turns; one runner per open turn.
-
-What a conversation's next turn needs (its transcript, the next seq, whether the model believes in variables) is kept for
-the most recent conversations, so that a long one costs no more per turn than a short one; the store can always give it
-again.
-"""
+"""Opens, continues, stops and recovers turns; one runner per open turn."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.agent import turn as t
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
-from orchestrator.agent.recovery import closing_events
-from orchestrator.journal import Journal, channel, encode, tell_list
+from orchestrator.closing import Closer
+from orchestrator.errors import Conflict, Draining
+from orchestrator.journal import Journal, channel, encode
 from orchestrator.ports import Bus, Store
 from orchestrator.protocol import events as ev
-from orchestrator.protocol.events import CellClosed, TurnClosed, TurnOpened, TurnOutcome, Via
-from orchestrator.protocol.frames import ConversationChanged
+from orchestrator.protocol.events import TurnOpened, Via
+from orchestrator.remote import CHANNEL, Control, Forget, Stop
+from orchestrator.replica import Replica
 from orchestrator.runner import Runner, World
+from orchestrator.sessions import Session, Sessions
 from orchestrator.usage import Gate
 
 log = logging.getLogger(__name__)
 
-KEPT_CONVERSATIONS = 64
 CHECKPOINT_S = 0.5
 """How much streamed text a killed server may lose; the promise is one second. One write for all open turns."""
 BESIDE_S = 0.005
 """What need not stand in the first word's way begins that long after it, when it is out of the house."""
-RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Waits between tries to close a turn whose runner failed; the last one repeats."""
 
 Opened = Literal["opened", "known", "busy", "unknown", "nothing"]
 
@@ -47,72 +42,65 @@ class Agent:
     limits: t.Limits
     context_tokens: int
 
-
-@dataclass(slots=True)
-class Session:
-    """A conversation of `user` between its turns. `lock` is held while a turn is being opened."""
-
-    user: str
-    transcript: Transcript
-    seq: int = 0
-    variables: bool = False
-    last: TurnOutcome | None = None
-    turns: set[str] = field(default_factory=set)
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def add(self, event: ev.DurableEvent) -> None:
-        self.transcript.add(event)
-        self.seq = event.seq
-        self.turns.add(event.turn)
-        if isinstance(event, CellClosed):
-            self.variables = event.variables_kept
-        elif isinstance(event, TurnClosed):
-            self.last = event.outcome
+    def transcript(self) -> Transcript:
+        """Of a conversation in which nothing has happened yet."""
+        return Transcript(self.profile, self.context_tokens, self.limits.step_tokens)
 
 
 class Turns:
-    """The open turns of this process. `owner` names this life of the process in the store."""
+    """The open turns of this process. `owner` names this life of the process in the store; `shared`: other servers use the
+    store too."""
 
-    def __init__(self, store: Store, bus: Bus, agent: Agent, world: World, owner: str) -> None:
+    def __init__(self, store: Store, bus: Bus, agent: Agent, world: World, owner: str, shared: bool = False) -> None:
         self._store = store
         self._bus = bus
         self._agent = agent
         self._world = world
         self._owner = owner
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._closer = Closer(store, bus, world.clock, owner)
+        self._sessions = Sessions(store, agent.transcript, self.running)
         self._runners: dict[str, Runner] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._beside: set[asyncio.Task[None]] = set()
-        self._checkpoints: asyncio.Task[None] | None = None
+        self._replica = Replica(self._closer, world.kernel, self._were_away) if shared else None
+        self._control = Control(bus, self._obey)
+        self.draining = False
         self.gate: Gate | None = None  # where people have quotas
 
     # ---- commands ------------------------------------------------------------------------------------------------
 
     async def open(self, user: str, conversation: str, turn: str, text: str, via: Via) -> Opened:
         """Store a message and begin to answer it. The same turn id again is `known` and changes nothing. `unknown`: there
-        is no such conversation of this user. Raises `OverQuota`."""
-        session = await self._session(user, conversation)
-        if session is None:
-            return "unknown"
-        async with session.lock:
-            return await self._open(conversation, session, turn, text, via)
+        is no such conversation of this user. Raises `OverQuota`, `Draining`."""
+        return await self._once_more(
+            user, conversation, lambda session, _: self._open(conversation, session, turn, text, via)
+        )
 
     async def resume(self, user: str, conversation: str, turn: str, via: Via) -> Opened:
         """Go on where the last turn ended early, as a new turn. `nothing`: the last turn was answered. Raises
-        `OverQuota`."""
-        session = await self._session(user, conversation)
-        if session is None:
-            return "unknown"
-        async with session.lock:
-            if conversation not in self._runners and session.last in (None, TurnOutcome.ANSWERED):
+        `OverQuota`, `Draining`."""
+
+        async def attempt(session: Session, fresh: bool) -> Opened:
+            if conversation not in self._runners and session.answered:
+                if self._replica is not None and not fresh:
+                    raise Conflict("what is kept of the conversation may be old")
                 return "nothing"
             return await self._open(conversation, session, turn, "", via)
 
+        return await self._once_more(user, conversation, attempt)
+
     async def stop(self, conversation: str, turn: str) -> None:
-        """Stop the turn if it is open. Returns when the stop has been told, not when all has ended."""
+        """Stop the turn if it is open, here or at another server. Returns when the stop has been told, not when all has
+        ended."""
+        if not await self._stop_here(conversation, turn) and self._replica is not None:
+            await self._control.ask(Stop(conversation=conversation, turn=turn))
+
+    async def _stop_here(self, conversation: str, turn: str) -> bool:
         runner = self._runners.get(conversation)
-        if runner is not None and runner.turn.id == turn:
-            await runner.stop("user")
+        if runner is None or runner.turn.id != turn:
+            return False
+        await runner.stop("user")
+        return True
 
     async def wait(self, conversation: str, turn: str) -> None:
         """Until the turn is closed; at once when it is not open here."""
@@ -121,40 +109,79 @@ class Turns:
             await asyncio.wait([task])
 
     def running(self, conversation: str) -> bool:
+        """Whether a turn is open here."""
         return conversation in self._runners
+
+    async def busy(self, user: str, conversation: str) -> bool:
+        """Whether a turn is open, here or at another server."""
+        if self._replica is None or self.running(conversation):
+            return self.running(conversation)
+        summary = await self._store.summary(user, conversation)
+        return summary is not None and summary.running
 
     async def tell(self, conversation: str, event: ev.LiveEvent) -> None:
         """Tell a live event that belongs to no turn."""
         await self._bus.publish(channel(conversation), encode(event))
 
-    def forget(self, conversation: str) -> None:
+    async def forget(self, conversation: str) -> None:
         """The conversation was deleted."""
-        self._sessions.pop(conversation, None)
+        self._sessions.drop(conversation)
+        if self._replica is not None:
+            await self._control.ask(Forget(conversation=conversation))
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
     async def start(self) -> int:
-        """Close the turns that an earlier life left open; how many there were."""
-        self._checkpoints = asyncio.create_task(self._checkpoint_regularly())
+        """Close the turns that an earlier life left open; how many there were. Where others share the store, those of the
+        dead are closed by whoever sees them first, now and later."""
+        self._spawn(self._checkpoint_regularly())
+        if self._replica is not None:
+            await self._replica.start()
+            self._spawn(self._replica.live())
+            self._spawn(self._control.follow(await self._bus.head(CHANNEL)))
+            return 0
         closed = 0
         for left in await self._store.left_open(self._owner):
             turn = await self._store.take_over(left, self._owner)
             if turn is not None:
-                events = closing_events(turn.turn, turn.events, turn.live, self._world.clock())
-                await self._store.append(turn.conversation, events, self._owner)
-                self._sessions.pop(turn.conversation, None)
+                await self._closer.close(turn)
                 closed += 1
         return closed
 
+    async def drain(self, seconds: float) -> None:
+        """Open no turn any more, and give those that are open so long to end by themselves."""
+        self.draining = True
+        if self._tasks and seconds > 0:
+            await asyncio.wait(self._tasks.values(), timeout=seconds)
+
     async def close(self) -> None:
         """Stop every turn and wait until each is closed."""
+        self.draining = True
         await asyncio.gather(*(runner.stop("shutdown") for runner in self._runners.values()), return_exceptions=True)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks.values(), timeout=15)
             for task in late:
                 task.cancel()
-        for task in (*self._beside, *([self._checkpoints] if self._checkpoints else [])):
+        for task in self._beside:
             task.cancel()
+        if self._replica is not None:
+            await self._replica.close()
+
+    async def _obey(self, request: Stop | Forget) -> None:
+        """What another server asks for."""
+        if isinstance(request, Stop):
+            await self._stop_here(request.conversation, request.turn)
+        else:
+            self._sessions.drop(request.conversation)
+
+    async def _were_away(self) -> None:
+        """Others may have taken us for dead: what is theirs by now is not driven on."""
+        for conversation, runner in list(self._runners.items()):
+            if not await self._store.owns(conversation, runner.turn.id, self._owner):
+                task = self._tasks.get(conversation)
+                if task is not None and self._runners.get(conversation) is runner:
+                    log.warning("turn %s is another server's by now", runner.turn.id)
+                    task.cancel()
 
     async def _checkpoint_regularly(self) -> None:
         while True:
@@ -168,6 +195,25 @@ class Turns:
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
+    async def _once_more(
+        self, user: str, conversation: str, attempt: Callable[[Session, bool], Awaitable[Opened]]
+    ) -> Opened:
+        """What is kept of the conversation may be old where others share the store: then once more, from the store."""
+        if self.draining:
+            raise Draining
+        for fresh in (False, True):
+            session = await self._sessions.get(user, conversation)
+            if session is None:
+                return "unknown"
+            try:
+                async with session.lock:
+                    return await attempt(session, fresh)
+            except Conflict:
+                self._sessions.drop(conversation)
+                if fresh:
+                    raise
+        raise AssertionError("unreachable")
+
     async def _open(self, conversation: str, session: Session, turn: str, text: str, via: Via) -> Opened:
         """The model is asked while the message is being stored; nothing is told before it is."""
         if turn in session.turns:
@@ -178,12 +224,17 @@ class Turns:
         event = TurnOpened(seq=session.seq + 1, turn=turn, at=self._world.clock(), text=text, via=via)
         cursor = await self._bus.head(channel(conversation))
         session.add(event)
-        journal = Journal(self._store, self._bus, conversation, session.transcript, cursor)
+        journal = Journal(self._store, self._bus, conversation, session.transcript, cursor, turn, self._owner)
         self._start(conversation, session, event, journal)
         await asyncio.sleep(0)  # the request goes out first: the model reads it while we write
         result: Opened | Literal["over"] | None = None
         try:
             result = await self._store.open_turn(conversation, event, self._owner, cursor, title_of(text), most)
+        except Conflict:
+            raise
+        except BaseException:  # nobody knows whether it was stored
+            self._spawn(self._closer.close_failed(session.user, conversation, turn))
+            raise
         finally:
             if result != "opened":
                 await self._give_up(conversation)
@@ -207,87 +258,44 @@ class Turns:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
-        self._sessions.pop(conversation, None)
+        self._sessions.drop(conversation)
 
     def _begin_beside(self, user: str, conversation: str, journal: Journal) -> None:
         """Belongs to no turn: one that is soon over does not end it."""
-        task = asyncio.create_task(self._begin(user, conversation, journal))
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._spawn(self._begin(user, conversation, journal))
 
     async def _begin(self, user: str, conversation: str, journal: Journal) -> None:
         await asyncio.sleep(BESIDE_S)
         await journal.settled()
         await self._world.kernel.prepare(conversation)
-        await self._tell_summary(user, conversation)
+        await self._closer.tell_summary(user, conversation)
 
     async def _drive(self, conversation: str, session: Session, runner: Runner) -> None:
         """Run the turn to its end, whatever happens, and let the list know."""
         try:
             await runner.drive()
+        except Conflict as error:  # whoever has it now closes it, or goes on
+            log.warning("turn %s is not driven on: %s", runner.turn.id, error)
         except Exception:
             log.exception("turn %s failed", runner.turn.id)
-            await self._close_failed(session.user, conversation, runner.turn.id)
+            await self._closer.close_failed(session.user, conversation, runner.turn.id)
         finally:
             self._runners.pop(conversation, None)
             self._tasks.pop(conversation, None)
             self._settle(conversation, session, runner)
-        await self._tell_summary(session.user, conversation)
+        await self._closer.tell_summary(session.user, conversation)
 
     def _settle(self, conversation: str, session: Session, runner: Runner) -> None:
         phase = runner.turn.phase
         if isinstance(phase, t.Closed):
             session.seq, session.variables, session.last = runner.turn.seq, runner.turn.variables, phase.outcome
         else:  # the transcript may have missed something: read it anew
-            self._sessions.pop(conversation, None)
+            self._sessions.drop(conversation)
 
-    async def _close_failed(self, user: str, conversation: str, turn: str) -> None:
-        """A runner broke (the store was away, or a defect): close its turn as soon as the store takes it."""
-        for attempt in range(1_000_000):
-            await asyncio.sleep(RETRY_S[min(attempt, len(RETRY_S) - 1)])
-            try:
-                page = await self._store.page(user, conversation)
-                if page is None or not page.summary.running:
-                    return
-                events = closing_events(turn, page.events, page.live, self._world.clock())
-                await self._store.append(conversation, events)
-                for event in events:
-                    await self._bus.publish(channel(conversation), encode(event))
-                return
-            except Exception as error:
-                log.warning("turn %s cannot be closed yet: %s", turn, error)
-
-    async def _session(self, user: str, conversation: str) -> Session | None:
-        """What is known of the conversation; None when the user has none of that id."""
-        session = self._sessions.get(conversation)
-        if session is None:
-            if await self._store.summary(user, conversation) is None:
-                return None
-            events = await self._store.events(conversation)
-            session = self._sessions.get(conversation)  # another task may have been quicker
-        if session is None:
-            limits = self._agent.limits
-            session = Session(user, Transcript(self._agent.profile, self._agent.context_tokens, limits.step_tokens))
-            for event in events:
-                session.add(event)
-            self._sessions[conversation] = session
-        if session.user != user:
-            return None
-        self._sessions.move_to_end(conversation)
-        self._trim()
-        return session
-
-    def _trim(self) -> None:
-        for conversation in list(self._sessions):
-            if len(self._sessions) <= KEPT_CONVERSATIONS:
-                return
-            if conversation not in self._runners and not self._sessions[conversation].lock.locked():
-                del self._sessions[conversation]
-
-    async def _tell_summary(self, user: str, conversation: str) -> None:
-        summary = await self._store.summary(user, conversation)
-        if summary is not None:
-            await tell_list(self._bus, user, ConversationChanged(summary=summary))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
 
 def title_of(text: str) -> str | None:

@@ -66,7 +66,8 @@ async def build(settings: Settings) -> Parts:
     )
     agent = Agent(profile, _limits(settings), settings.model_context_tokens)
     world = World(model, kernel, time.time, settings.model_temperature)
-    turns = Turns(store, bus, agent, world, owner=secrets.token_hex(8))
+    shared = urlsplit(store_url(settings)).scheme == "postgresql+asyncpg"
+    turns = Turns(store, bus, agent, world, secrets.token_hex(8), shared)
     return Parts(settings, store, bus, kernel, model, profile, turns, _accounts(store))
 
 

@@ -108,6 +108,7 @@ class Slot(Holding):
             note=self.note,
             memory_used=usage.memory if usage is not None else None,
             memory_limit=self.limits.memory if usage is not None else None,
+            holds_variables=self.life is not None and self.history.holds_variables,
         )
 
     def step(self, step: Step) -> None:

@@ -181,6 +181,7 @@ class SandboxStatus(Wire):
     note: str = ""
     memory_used: int | None = None
     memory_limit: int | None = None
+    holds_variables: bool = False  # a cell has run in this kernel
 
 
 class SandboxLine(Wire):

@@ -22,6 +22,8 @@ LAYERS = (
     {"ports", "accounts", "usage"},
     {"errors", "settings", "observability"},
     {"runner", "journal", "adapters"},
+    {"sessions", "closing", "remote"},
+    {"replica"},
     {"turns"},
     {"wiring"},
     {"conversations", "live", "openai_api", "health", "pages", "security", "users", "audit"},

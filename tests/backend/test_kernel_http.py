@@ -14,7 +14,7 @@ from aiohttp import web
 from executor.wire import Closed, Outcome, Started, Stream
 from orchestrator.adapters.kernel_http import HttpKernel
 from orchestrator.adapters.run_stream import MAX_LINE
-from orchestrator.errors import BadSetting, KernelUnavailable
+from orchestrator.errors import BadSetting, KernelTaken, KernelUnavailable
 from orchestrator.settings import Settings
 from orchestrator.wiring import executor_token
 from tests.support.kernels import gather
@@ -32,8 +32,11 @@ class Lying:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.run_by: Callable[[web.Request], Awaitable[web.StreamResponse]] = self._run
         self.refuse: tuple[int, dict[str, str]] | None = None
         self.leases = 0
+        self.renewed = 0
+        self.renews = 200
         self.runs: list[dict[str, object]] = []
         self.other: tuple[int, dict[str, str]] | None = None  # what all else is answered with; None: never
         self.hung_up = 0
@@ -47,11 +50,19 @@ class Lying:
             return web.json_response(body, status=status)
         return web.json_response({"fence": self.leases, "lease_expires_at": 0})
 
+    async def renew(self, request: web.Request) -> web.Response:
+        assert (await request.json())["fence"] == self.leases
+        self.renewed += 1
+        return web.json_response({"fence": self.leases, "lease_expires_at": 0}, status=self.renews)
+
     async def release(self, request: web.Request) -> web.Response:
         self.given_back.append(request.match_info["id"])
         return web.Response(status=204)
 
     async def run(self, request: web.Request) -> web.StreamResponse:
+        return await self.run_by(request)
+
+    async def _run(self, request: web.Request) -> web.StreamResponse:
         self.runs.append(await request.json())
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
@@ -75,6 +86,7 @@ async def lying(answer: Answer) -> AsyncIterator[tuple[Lying, HttpKernel]]:
     executor = Lying(answer)
     app = web.Application()
     app.router.add_put("/v1/conversations/{id}/lease", executor.lease)
+    app.router.add_post("/v1/conversations/{id}/lease", executor.renew)
     app.router.add_delete("/v1/conversations/{id}/lease", executor.release)
     app.router.add_post("/v1/run", executor.run)
     app.router.add_route("*", "/v1/conversations/{id}{verb:.*}", executor.anything)
@@ -234,13 +246,72 @@ async def test_a_lease_does_not_run_out_while_a_cell_runs(monkeypatch):
     async with lying(answer) as (executor, kernel):
         running = asyncio.create_task(run(kernel))
         async with asyncio.timeout(10):
-            while executor.leases < 4:
+            while executor.renewed < 4:
                 await asyncio.sleep(0.01)
         over.set()
         assert (await running).outcome is Outcome.OK
-        renewed = executor.leases
+        renewed = executor.renewed
         await asyncio.sleep(0.4)
-        assert executor.leases == renewed  # only while a cell runs
+        assert executor.renewed == renewed and executor.leases == 1  # only while a cell runs
+
+
+async def claimed(kernel: HttpKernel) -> None:
+    await kernel.claim("c")
+
+
+async def test_a_kernel_that_another_server_has_claimed_is_not_used_before_it_is_claimed_again():
+    """`run` refuses before anything ran; whoever still owns the turn claims the kernel, and only then runs the code."""
+    taken = True
+
+    async def run_or_409(request: web.Request) -> web.StreamResponse:
+        executor.runs.append(await request.json())
+        return web.json_response({"words": "fenced"}, status=409) if taken else await original(request)
+
+    async with lying(lines(OK + "\n")) as (executor, kernel):
+        original, executor.run_by = executor.run_by, run_or_409
+        await claimed(kernel)
+        with pytest.raises(KernelTaken):
+            await run(kernel)
+        with pytest.raises(KernelTaken):  # as long as it is not claimed, it is not even asked for
+            await run(kernel)
+        assert len(executor.runs) == 1
+        taken = False
+        await claimed(kernel)
+        assert (await run(kernel)).outcome is Outcome.OK and executor.leases == 2
+        assert executor.runs[-1]["fence"] == 2
+
+
+async def test_a_lease_that_was_lost_while_a_cell_ran_is_not_taken_back(monkeypatch):
+    monkeypatch.setattr("orchestrator.adapters.leases.TTL_S", 0.2)
+    over = asyncio.Event()
+
+    async def answer(_: web.Request, response: web.StreamResponse) -> None:
+        await over.wait()
+        await response.write(f"{OK}\n".encode())
+
+    async with lying(answer) as (executor, kernel):
+        executor.renews = 409
+        running = asyncio.create_task(run(kernel))
+        async with asyncio.timeout(10):
+            while not executor.renewed:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert (executor.renewed, executor.leases) == (1, 1)
+        over.set()
+        await running
+        with pytest.raises(KernelTaken):
+            await run(kernel)
+
+
+async def test_what_hinders_a_claim_is_told_by_the_cell(monkeypatch):
+    async with lying(lines(OK + "\n")) as (executor, kernel):
+        executor.refuse = 503, {"words": "All 8 sandboxes are in use."}
+        await claimed(kernel)
+        ran = await run(kernel)
+        assert ran.outcome is Outcome.UNAVAILABLE and "All 8 sandboxes" in ran.closed.words and not executor.runs
+        executor.refuse = None
+        await claimed(kernel)
+        assert (await run(kernel)).outcome is Outcome.OK
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from executor import tracing
 from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxLine, SandboxStatus
-from orchestrator.adapters.leases import FENCED, Fenced, Leases, Refused, words_of
+from orchestrator.adapters.leases import FENCED, UNREACHED, Fenced, Leases, Refused, words_of
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.adapters.run_stream import HungUp, Runs, lines, unless
-from orchestrator.errors import BadSetting, KernelUnavailable
+from orchestrator.errors import BadSetting, KernelTaken, KernelUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ CONNECT_S = 5.0
 ANSWER_S = 30.0  # for everything but runs and restarts
 RESTART_S = 90.0
 INTERRUPT_S = 5.0  # a run that cannot be reached ends within 10 s all the same
-UNREACHED = (aiohttp.ClientError, OSError, TimeoutError, Fenced, Refused)
 UNREACHABLE = "The executor at {url} cannot be reached ({cause}). Is it running, and is CODEACT_KERNEL_URL right?"
 REFUSED = "The executor refuses this server's token. Set CODEACT_EXECUTOR_TOKEN to the executor's."
 CUT = (
@@ -66,16 +65,21 @@ class HttpKernel:
     async def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
         body = {"conversation": conversation, "cell": cell, "code": code, "timeout_s": timeout_s}
         with self._runs.open(conversation) as line:
+            if (why_not := self._leases.unclaimed(conversation)) is not None:
+                yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {self._why(why_not)}")
+                return
+            if self._leases.lost(conversation):
+                raise KernelTaken(FENCED)
             try:
-                body["fence"] = await unless(line, self._leases.fence(conversation))
+                fence = await unless(line, self._leases.held(conversation))
             except HungUp as why:
                 yield _closed(Outcome.INTERRUPTED, f"The code did not run: {why}.")
                 return
             except UNREACHED as error:
                 yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {self._why(error)}")
                 return
-            with self._leases.renewed(conversation):
-                async with aclosing(self._stream(conversation, body, line)) as events:
+            with self._leases.renewed(conversation, fence):
+                async with aclosing(self._stream(conversation, {**body, "fence": fence}, line)) as events:
                     async for event in events:
                         yield event
 
@@ -85,8 +89,11 @@ class HttpKernel:
         """The events of one run; a Closed of our own when the executor's does not come."""
         try:
             async with await unless(line, self._send(body)) as answer:
+                if answer.status == 409:
+                    self._leases.lose(conversation)
+                    raise KernelTaken(FENCED)
                 if answer.status != 200:
-                    refusal = await self._refusal(conversation, answer)
+                    refusal = await words_of(answer)
                     yield _closed(Outcome.UNAVAILABLE, f"The code did not run: {refusal}")
                     return
                 async for text in lines(answer.content, line):
@@ -108,9 +115,25 @@ class HttpKernel:
     async def _send(self, body: dict[str, Any]) -> aiohttp.ClientResponse:
         return await self._run_http.post(f"{self._url}/v1/run", json=body, headers=_traced())
 
+    def claim(self, conversation: str) -> asyncio.Future[None]:
+        return asyncio.ensure_future(self._leases.claim(conversation))
+
+    async def take_over(self, conversation: str) -> bool:
+        with self._telling("The sandbox is not to be had"):
+            self._leases.forget(conversation)
+            params: dict[str, str | int] = {"fence": await self._leases.fence(conversation), "wait": "true"}
+            url = f"{self._url}/v1/conversations/{conversation}/interrupt"
+            async with self._http.post(url, params=params) as answer:
+                await self._check(conversation, answer)
+        return (await self.status(conversation)).holds_variables
+
     async def interrupt(self, conversation: str) -> None:
         try:
-            await self._ask("POST", conversation, "/interrupt", INTERRUPT_S)
+            if self._leases.lost(conversation):
+                raise Fenced(FENCED)
+            async with asyncio.timeout(INTERRUPT_S):  # the lease included
+                fence = await self._leases.held(conversation)
+                await self._ask_with(fence, "POST", conversation, "/interrupt", INTERRUPT_S)
         except UNREACHED as error:
             log.warning("the cell of conversation %s is stopped by hanging up: %s", conversation, error)
             self._runs.hang_up(conversation, "the executor could not be told to stop it")
@@ -162,18 +185,27 @@ class HttpKernel:
     # ---- plumbing ----------------------------------------------------------------------------------------------------
 
     async def _ask(self, method: str, conversation: str, verb: str, timeout_s: float = ANSWER_S) -> None:
-        """Raises what UNREACHED names."""
+        """Once more with a new lease when another server has had the sandbox since this one's last use of it. Raises what
+        UNREACHED names."""
+        async with asyncio.timeout(timeout_s):  # the lease included
+            fence = await self._leases.fence(conversation)
+            try:
+                await self._ask_with(fence, method, conversation, verb, timeout_s)
+            except Fenced:
+                fence = await self._leases.fence(conversation)
+                await self._ask_with(fence, method, conversation, verb, timeout_s)
+
+    async def _ask_with(self, fence: int, method: str, conversation: str, verb: str, timeout_s: float) -> None:
         url = f"{self._url}/v1/conversations/{conversation}{verb}"
         whole = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
-        async with asyncio.timeout(timeout_s):  # the lease included
-            params = {"fence": await self._leases.fence(conversation)}
-            async with self._http.request(method, url, params=params, timeout=whole, headers=_traced()) as answer:
-                await self._check(conversation, answer)
+        params = {"fence": fence}
+        async with self._http.request(method, url, params=params, timeout=whole, headers=_traced()) as answer:
+            await self._check(conversation, answer)
 
     async def _check(self, conversation: str, answer: aiohttp.ClientResponse) -> None:
         """Raises Fenced or Refused for an answer that is none."""
         if answer.status == 409:
-            self._leases.forget(conversation)
+            self._leases.lose(conversation)
             raise Fenced(FENCED)
         if not answer.ok:
             raise Refused(await words_of(answer))
@@ -185,11 +217,6 @@ class HttpKernel:
             yield
         except (*UNREACHED, ValidationError) as error:
             raise KernelUnavailable(f"{what}: {self._why(error)}") from error
-
-    async def _refusal(self, conversation: str, answer: aiohttp.ClientResponse) -> str:
-        if answer.status == 409:
-            self._leases.forget(conversation)
-        return await words_of(answer)
 
     def _why(self, error: BaseException) -> str:
         if isinstance(error, Fenced | Refused):

@@ -32,6 +32,12 @@ class LocalKernel:
     def run(self, conversation: str, cell: str, code: str, timeout_s: float) -> AsyncGenerator[KernelEvent, None]:
         return self._manager.run(conversation, cell, code, timeout_s)
 
+    def claim(self, conversation: str) -> None:
+        """Nobody else reaches this process's sandboxes."""
+
+    async def take_over(self, conversation: str) -> bool:
+        return (await self._manager.status(conversation)).holds_variables
+
     async def interrupt(self, conversation: str) -> None:
         await self._manager.interrupt(conversation)
 

@@ -15,17 +15,24 @@ CELL_WORDS = (
     "The server went away while this cell was running, and the cell was not run again. "
     "The variables are gone; files are kept."
 )
+STOPPED_WORDS = (
+    "The server went away while this cell was running. The cell was stopped, and was not run again. "
+    "Variables and files are kept as it left them."
+)
 TURN_WORDS = "The server went away while it worked on this. What had been stored is still here; continue when you like."
 
 
-def closing_events(turn: str, events: Sequence[ev.DurableEvent], live: ev.Live | None, now: float) -> list[ev.DurableEvent]:
-    """The events that close `turn`, given all events of its conversation and its last checkpoint."""
+def closing_events(
+    turn: str, events: Sequence[ev.DurableEvent], live: ev.Live | None, now: float, variables_kept: bool = False
+) -> list[ev.DurableEvent]:
+    """The events that close `turn`, given all events of its conversation and its last checkpoint. `variables_kept`: the
+    kernel has outlived the server, and what it ran has been stopped."""
     seq = events[-1].seq if events else 0
     mine = [event for event in events if event.turn == turn]
     closing: list[ev.DurableEvent] = []
     match mine[-1] if mine else None:
         case ev.CellOpened(cell=cell, at=at):
-            closing.append(_lost_cell(seq + 1, turn, cell, at, live, now))
+            closing.append(_lost_cell(seq + 1, turn, cell, at, live, now, variables_kept))
         case ev.TurnOpened() | ev.CellClosed() | ev.StepClosed():
             closing.extend(_lost_step(seq + 1, turn, _next_step(mine), live))
         case _:
@@ -38,11 +45,13 @@ def _next_step(mine: Sequence[ev.DurableEvent]) -> int:
     return sum(isinstance(event, ev.StepClosed) for event in mine)
 
 
-def _lost_cell(seq: int, turn: str, cell: str, at: float, live: ev.Live | None, now: float) -> ev.CellClosed:
+def _lost_cell(seq: int, turn: str, cell: str, at: float, live: ev.Live | None, now: float, kept: bool) -> ev.CellClosed:
     outputs = live.outputs if live is not None and live.cell == cell else []
     return ev.CellClosed(
         seq=seq, turn=turn, cell=cell, at=now, outcome=CellOutcome.LOST, outputs=outputs, execution_count=None,
-        duration_s=max(0.0, now - at), variables_kept=False, files_kept=True, fresh=False, words=CELL_WORDS, files=[],
+        duration_s=max(0.0, now - at),
+        variables_kept=kept, files_kept=True, fresh=False,
+        words=STOPPED_WORDS if kept else CELL_WORDS, files=[],
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class Sessions(Protocol):
     """What is kept of a conversation between its turns (`Turns`)."""
 
-    def forget(self, conversation: str) -> None: ...
+    async def forget(self, conversation: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Conversations:
         """With its sandbox and files; refused while a turn is open."""
         if not await self.store.delete(self.user, id):
             raise TurnIsOpen if await self.store.summary(self.user, id) else NotFound
-        self.turns.forget(id)
+        await self.turns.forget(id)
         await tell_list(self.bus, self.user, ConversationRemoved(conversation=id))
         try:
             await self.kernel.remove(id)

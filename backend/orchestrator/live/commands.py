@@ -100,7 +100,7 @@ async def _act(command: Acts, parts: Parts, connection: Connection) -> Refused |
         case c.RestartKernel(conversation=conversation):
             if not await connection.reach.has(conversation):
                 return refusal(*_WORDS["unknown"], conversation)
-            return await _restart(conversation, parts)
+            return await _restart(user, conversation, parts)
         case _:
             assert_never(command)
 
@@ -112,8 +112,8 @@ def _refused(result: Opened, conversation: str, turn: str) -> Refused | None:
     return refusal(reason, words, conversation, turn)
 
 
-async def _restart(conversation: str, parts: Parts) -> Refused | None:
-    if parts.turns.running(conversation):
+async def _restart(user: str, conversation: str, parts: Parts) -> Refused | None:
+    if await parts.turns.busy(user, conversation):
         words = "The kernel cannot be restarted while this conversation is being answered. Stop it first."
         return refusal(Refusal.BUSY, words, conversation)
     await parts.kernel.restart(conversation)
