@@ -70,6 +70,7 @@ class Service:
         _check_password(password, newcomer.email)
         await self.may_come(newcomer)  # before the work of hashing
         user = await self.add(newcomer, await self._passwords.hash(password), None)
+        await self._throttle.made(client.address)
         return await self.sign_in(user, "password", client)
 
     async def sign_in_with(self, email: str, password: str, client: Client) -> str:
@@ -124,6 +125,7 @@ class Service:
         id = await self.accounts.users.reset(digest(secret), await self._passwords.hash(password), self._clock())
         if id is None:
             raise Forbidden("This link was used, is too old, or is not whole. Ask an administrator for a new one.")
+        await self._throttle.made(client.address)
         await self.note(id, "password.reset", id, address=client.address)
         await self.sessions.end_all(id)
         return await self.sign_in(await self.user(id), "password", client)

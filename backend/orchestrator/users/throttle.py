@@ -27,7 +27,9 @@ ADDRESS = Rule(30, 900)
 ACCOUNT = Rule(100, 3600)
 """One account, all addresses: many machines that try one person. High, since it locks the person out as well."""
 MAKING = Rule(20, 3600)
-"""Registrations, resets and invitations tried from one address."""
+"""Failed registrations and resets from one address: somebody who guesses invitations."""
+MADE = Rule(100, 3600)
+"""All of them: somebody who makes accounts by the thousand, and not a school's class in its first lesson."""
 
 
 class Throttle:
@@ -46,7 +48,11 @@ class Throttle:
 
     async def making(self, address: str) -> None:
         """Count a try to get an account without having one. Raises `TooMany`."""
-        await self._count([(f"making:{network_of(address)}", MAKING)])
+        network = network_of(address)
+        await self._count([(f"making:{network}", MAKING), (f"made:{network}", MADE)])
+
+    async def made(self, address: str) -> None:
+        await self._attempts.forgive([], [f"making:{network_of(address)}"])
 
     async def _count(self, rules: Iterable[tuple[str, Rule]]) -> None:
         wait = await self._attempts.count([(key, rule.most, rule.window_s) for key, rule in rules], self._clock())
