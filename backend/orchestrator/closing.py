@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from orchestrator.agent.recovery import closing_events
 from orchestrator.journal import channel, encode, tell_list
+from orchestrator.observability.counts import counts
 from orchestrator.ports import Bus, OpenTurn, Store
 from orchestrator.protocol.frames import ConversationChanged
 
@@ -31,6 +32,7 @@ class Closer:
         """Raises what the store raises, `Conflict` above all."""
         events = closing_events(turn.turn, turn.events, turn.live, self.clock(), variables_kept)
         await self.store.append(turn.conversation, events, self.owner)
+        counts.recovered += 1
         for event in events:
             await self.bus.publish(channel(turn.conversation), encode(event))
         user = await self.store.user_of(turn.conversation)

@@ -39,6 +39,7 @@ class Counts:
     # turns
     messages: Counter[str] = field(default_factory=Counter)  # that began a turn here, by the door they came in
     turns: Counter[str] = field(default_factory=Counter)  # by outcome
+    recovered: int = 0  # turns that were closed here in the place of whoever drove them
     open_turns: int = 0
     first_token: Histogram = field(default_factory=lambda: Histogram(SOON))  # from the message to the turn's first word
     turn_seconds: Histogram = field(default_factory=lambda: Histogram(LONG))

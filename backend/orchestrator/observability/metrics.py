@@ -58,6 +58,8 @@ class Counted(Collector):
         for (method, status), number in sorted(counts.requests.items()):
             requests.add_metric([method, status], number)
         yield requests
+        lost = "Turns that were closed here in the place of whoever drove them"
+        yield CounterMetricFamily(f"{PREFIX}_turns_recovered", lost, value=counts.recovered)
         for name, words, gauge in GAUGES:
             yield GaugeMetricFamily(f"{PREFIX}_{name}", words, value=gauge(counts))
         for name, words, seconds in SECONDS:
