@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
 from orchestrator.errors import BadSetting
+from orchestrator.observability.counts import counts
 
 ANSWER_S = 2.0
 """A Redis that has not answered for so long is away."""
@@ -86,6 +87,8 @@ class Link:
         self._turn()
 
     def failed(self, side: str, error: BaseException) -> None:
+        if side not in self._troubles:
+            counts.errors["bus"] += 1
         self._troubles[side] = _reason(error)
         self._turn()
 
