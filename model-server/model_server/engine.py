@@ -18,17 +18,6 @@ STOP_S = 20.0
 KEPT_LINES = 400
 LINE_BYTES = 1 << 20
 
-# In the child, before it becomes the engine: the kernel kills it when its parent ends, and that survives exec.
-BOUND = """
-import os, sys
-from model_server.llama import die_with_parent
-die_with_parent(int(sys.argv[1]))
-try:
-    os.execvp(sys.argv[2], sys.argv[2:])
-except OSError as error:
-    sys.exit(f"{sys.argv[2]} cannot be started: {error.strerror}")
-"""
-
 
 class EngineProcess:
     """`async with EngineProcess(plan) as engine:` runs for as long as the block lasts; all its processes end with it."""
@@ -50,7 +39,7 @@ class EngineProcess:
         return self.process.returncode
 
     async def __aenter__(self) -> EngineProcess:
-        command = (sys.executable, "-c", BOUND, str(os.getpid()), *self._plan.command)
+        command = (sys.executable, "-m", "model_server.bound", str(os.getpid()), *self._plan.command)
         self._process = await asyncio.create_subprocess_exec(
             *command, env=environment(self._plan), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, start_new_session=True, limit=LINE_BYTES,

@@ -12,7 +12,11 @@ from model_server.plan import CannotServe, gguf
 from model_server.settings import ServeSettings
 from model_server.troubles import explain
 
-HUB = ("-m", "huggingface_hub.cli.hf", "download")
+HUB = """
+import sys
+from huggingface_hub import snapshot_download
+snapshot_download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])
+"""
 
 
 async def fetch_named(name: str, settings: ServeSettings) -> int:
@@ -42,7 +46,7 @@ async def from_hub(model: Model, settings: ServeSettings) -> Path:
     target = place(model, settings.model_dir)
     target.mkdir(parents=True, exist_ok=True)
     python = settings.vllm_python or sys.executable
-    command = (python, *HUB, model.repository, "--revision", revision, "--local-dir", str(target))
+    command = (python, "-c", HUB, model.repository, revision, str(target))
     try:
         client = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE

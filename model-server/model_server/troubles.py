@@ -24,7 +24,7 @@ TROUBLES = (
         "vLLM is not installed for this Python. Set CODEACT_VLLM_PYTHON to the interpreter that has it, or use its image.",
     ),
     Trouble(
-        r"(?i)gated repo|GatedRepoError|access to model .{0,80} is restricted|awaiting a review",
+        r"(?i)Cannot access gated repo|GatedRepoError|access to model .{0,80} is restricted|awaiting a review",
         "The model's licence has not been accepted, or the token is missing. Accept it on the model's page of the hub, "
         "make a token there that may read it, and set HF_TOKEN.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from model_server.__main__ import main
 from model_server.catalogue import BY_ID, CATALOGUE, DEFAULT, DEFAULT_VLLM, MODELS, UnknownModel, find
 from orchestrator.agent.profiles import profile_for
 
+ROOT = Path(__file__).resolve().parents[2]
 WANTED = {"codeactagent-mistral-7b-v0.1", "codeactagent-llama-2-7b", "llama-3.3-70b-instruct"}
 WANTED |= {f"qwen2.5-coder-{size}-instruct" for size in ("0.5b", "1.5b", "3b", "7b", "14b", "32b")}
 
@@ -79,3 +81,12 @@ def test_the_list_names_all_of_them(capsys):
     shown = capsys.readouterr().out
     assert all(model.id in shown for model in CATALOGUE)
     assert "not for commercial use" in shown
+
+
+def test_the_documentation_has_the_same_table():
+    rows = [line for line in (ROOT / "docs/models.md").read_text().splitlines() if line.startswith("| `")]
+    for model in CATALOGUE:
+        row = next(line for line in rows if line.startswith(f"| `{model.id}`"))
+        assert f"| {model.profile} |" in row
+        assert f"| {model.gpu_gib} GiB |" in row
+        assert f"{model.served:,}" in row

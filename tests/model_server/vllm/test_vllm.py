@@ -136,10 +136,13 @@ async def test_it_ends_with_all_its_processes_when_told_and_when_killed(models: 
 async def test_an_engine_that_dies_is_told_and_is_the_exit_status(models: Path):
     async with serving(str(models / "codeact-qwen")) as server:
         await until_ready(server)
-        api = children(server.process.pid)[0]
+        family = descendants(server.process.pid)
+        (keeper,) = children(server.process.pid)
+        (api,) = children(keeper)
         os.kill(api, signal.SIGKILL)
         async with asyncio.timeout(60):
             assert await server.process.wait() == 1
+        assert not any(map(alive, family)), "its engine went with it"
     assert "The model cannot be served." in server.text
 
 

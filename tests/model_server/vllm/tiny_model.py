@@ -18,10 +18,10 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerF
 MARKS = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 TEXT = ["<execute> print(1) </execute>", "Execution Output:", "the quick brown fox", "def f(x): return x + 1"] * 4
 SHAPE = {
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "max_position_embeddings": 4096,
 }
