@@ -30,7 +30,7 @@ END_SESSIONS = text("DELETE FROM sessions WHERE user_id = :user AND id <> :but")
 LOCK_USER = text("UPDATE users SET name = name WHERE id = :user")
 ADD_TOKEN = text(
     "INSERT INTO api_tokens (id, hash, user_id, label, begins, scopes, created_at, used_at, expires_at)"
-    " SELECT :id, :hash, :user, :label, :begins, :scopes, CAST(:created_at AS DOUBLE PRECISION), NULL,"
+    " SELECT :id, :hash, CAST(:user AS VARCHAR), :label, :begins, :scopes, CAST(:created_at AS DOUBLE PRECISION), NULL,"
     " CAST(:expires_at AS DOUBLE PRECISION)"
     " WHERE (SELECT count(*) FROM api_tokens WHERE user_id = :user) < :most"
 )
