@@ -11,11 +11,13 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from orchestrator.cli.client import Client, Trouble, new_id
 from orchestrator.cli.printer import Printer
 from orchestrator.protocol.commands import MAX_TEXT
 from orchestrator.protocol.events import TurnClosed, TurnOutcome
+from orchestrator.security import LOOPBACK
 from orchestrator.settings import Settings
 
 INTERRUPTED = 130
@@ -34,7 +36,8 @@ def run(settings: Settings, url: str | None, conversation: str | None, question:
         if question == "-":
             question = sys.stdin.read()
         with asyncio.Runner() as runner:
-            chat = Chat(runner, lambda id: Client(url or _address(settings), _token(settings.data_dir), id))
+            address = url or _address(settings)
+            chat = Chat(runner, lambda id: Client(address, _token(settings, address), id))
             try:
                 chat.open(conversation)
                 return chat.once(question) if question is not None else chat.converse(settings.data_dir / "history")
@@ -182,9 +185,14 @@ def _address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _token(data_dir: Path) -> str:
-    """The session token that the server keeps; without it the server says who we are not."""
+def _token(settings: Settings, address: str) -> str:
+    """CODEACT_TOKEN, or what the server on this machine keeps, which goes to no other one. Without any the server says who
+    we are not."""
+    if token := settings.token.get_secret_value():
+        return token
+    if urlsplit(address).hostname not in LOOPBACK:
+        return ""
     try:
-        return (data_dir / "session.token").read_text().strip()
+        return (settings.data_dir / "session.token").read_text().strip()
     except OSError:
         return ""

@@ -29,6 +29,10 @@ class Trouble(Exception):
     """Cannot go on; the words name the cause and the next step."""
 
 
+class Stranger(Trouble):
+    """The server does not know us, or not any more."""
+
+
 class Lost(Exception):
     """The connection went away, or has to be made anew; the turn goes on without us."""
 
@@ -89,12 +93,16 @@ class Client:
             if wait is None:
                 raise Trouble(f"The connection to {self.url} was lost. The answer goes on there; look with --conversation.")
             await asyncio.sleep(wait)
-            with contextlib.suppress(Trouble):  # not there yet: another try
+            try:
                 async for event in self._catch_up():
                     if getattr(event, "turn", None) == turn:
                         yield event
                         if event.type == "turn.closed":
                             return
+            except Stranger:
+                raise
+            except Trouble:  # not there yet: another try
+                continue
 
     async def stop(self, turn: str) -> None:
         with contextlib.suppress(Lost):
@@ -171,6 +179,8 @@ class Client:
                 f"No CodeAct server answers at {self.url}. Start one with `make run` (or `codeact serve`), then try again."
             )
             raise Trouble(words) from error
+        if answer.status in (401, 403):
+            raise Stranger(_why(answer.status, body, self.url))
         if answer.status != 200:
             raise Trouble(_why(answer.status, body, self.url))
         return body
@@ -190,6 +200,13 @@ def _events_of(live: Live) -> list[Event]:
 
 
 def _why(status: int, body: bytes, url: str) -> str:
+    if status == 401:
+        return (
+            f"The server at {url} has accounts, and does not know us. Make a token on its page, in your account's settings,"
+            " and set CODEACT_TOKEN to it."
+        )
+    if status == 403 and b"token" in body:
+        return str(orjson.loads(body)["detail"])
     if status == 403:
         return (
             f"The server at {url} does not know us: it keeps its session in another data directory."
