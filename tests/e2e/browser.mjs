@@ -11,17 +11,25 @@ const FLAGS = [
   "--disable-component-update", "--disable-sync", "--no-first-run",
 ];
 const URL_ = process.env.CODEACT_URL;
+/** The cookie of somebody who has signed in, where the server has accounts. */
+const LOGIN = process.env.CODEACT_LOGIN;
 const LONG = 30_000;
+
+/** Debian's browser. */
+export function started() {
+  return chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+}
 
 /** A browser for the file, a fresh context and page for each test; errors of the page fail the test. */
 export function withPage(options = {}) {
   const here = { url: URL_, page: null, context: null, browser: null, errors: [] };
   before(async () => {
-    here.browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+    here.browser = await started();
   });
   after(() => here.browser.close());
   beforeEach(async () => {
     here.context = await here.browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    if (LOGIN) await here.context.addCookies([{ name: "codeact_login", value: LOGIN, url: URL_, httpOnly: true, sameSite: "Strict" }]);
     here.errors = [];
     here.page = await here.open();
   });

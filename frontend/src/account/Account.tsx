@@ -7,6 +7,7 @@ import { Section, Sheet } from "../ui/Sheet";
 import { Table } from "../ui/Table";
 import { When } from "../ui/When";
 import { useLoaded } from "../ui/useLoaded";
+import { agentName } from "./agent";
 import { accounts } from "./api";
 import { Quota } from "./Quota";
 import type { MadeToken,  SessionLine,  TokenLine,  User } from "../protocol";
@@ -61,7 +62,7 @@ function Sessions() {
           rows={value.sessions}
           empty="Nowhere."
           columns={[
-            { name: "Browser", of: (session) => session.agent || "unknown" },
+            { name: "Browser", of: (session) => <span title={session.agent}>{agentName(session.agent) || "unknown"}</span> },
             { name: "Address", of: (session) => session.address },
             { name: "Since", of: (session) => moment(session.created_at) },
             { name: "Last seen", of: (session) => <When at={session.seen_at} /> },

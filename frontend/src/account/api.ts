@@ -1,6 +1,6 @@
 import { request, send } from "../connection";
 import type { AuthState,  MadeToken,  SessionLine,  TokenLine } from "../protocol";
-import type { QuotaLimit } from "./types";
+import type { QuotaLine } from "./types";
 
 const at = (kind: string, id: string) => `/api/auth/${kind}/${encodeURIComponent(id)}`;
 
@@ -19,7 +19,7 @@ export const accounts = {
   makeToken: (label: string, scopes: string[], days: number | null): Promise<MadeToken> =>
     send("POST", "/api/auth/tokens", { label, scopes, days }),
   dropToken: (id: string): Promise<unknown> => send("DELETE", at("tokens", id)),
-  quota: (): Promise<{ limits: QuotaLimit[] }> => request("/api/quota"),
+  quota: (): Promise<{ limits: QuotaLine[] }> => request("/api/quota"),
 };
 
 /** Where signing in at another provider begins: the browser goes there by itself. */

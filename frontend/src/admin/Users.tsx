@@ -37,7 +37,7 @@ export function Users() {
                 name: "",
                 figure: true,
                 of: (user) => (
-                  <span className="actions">
+                  <span className="act">
                     <button type="button" className="button" disabled={work.busy} onClick={() => reset(user)}>
                       Reset link
                     </button>

@@ -5,9 +5,10 @@ import { never } from "../protocol";
 export type Verdict = { action: "retry"; at_once: boolean } | { action: "stop"; words: string };
 
 const FORBIDDEN = "The server does not know this page. Open the chat at its own address, or reload the page.";
+const SIGNED_OUT = "You are signed out here. Reload the page to sign in again; what runs goes on at the server.";
 const MISBEHAVED = "The server could not understand this page. Reload it to get the current version.";
 
-const OURS: ReadonlySet<number> = new Set<CloseCode>([1001, 1009, 4400, 4403, 4408]);
+const OURS: ReadonlySet<number> = new Set<CloseCode>([1001, 1009, 4400, 4401, 4403, 4408]);
 
 const isOurs = (code: number): code is CloseCode => OURS.has(code);
 
@@ -19,6 +20,8 @@ export function classify(code: number): Verdict {
       return { action: "retry", at_once: false };
     case 4408:
       return { action: "retry", at_once: true };
+    case 4401:
+      return { action: "stop", words: SIGNED_OUT };
     case 4403:
       return { action: "stop", words: FORBIDDEN };
     case 1009:
