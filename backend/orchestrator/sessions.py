@@ -28,6 +28,7 @@ class Session:
     transcript: Transcript
     seq: int = 0
     variables: bool = False
+    open: bool = False  # its newest turn is not closed, as far as is known
     last: TurnOutcome | None = None
     turns: set[str] = field(default_factory=set)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -36,6 +37,7 @@ class Session:
         self.transcript.add(event)
         self.seq = event.seq
         self.turns.add(event.turn)
+        self.open = not isinstance(event, TurnClosed)
         if isinstance(event, CellClosed):
             self.variables = event.variables_kept
         elif isinstance(event, TurnClosed):
@@ -44,7 +46,11 @@ class Session:
     @property
     def answered(self) -> bool:
         """There is nothing to go on with."""
-        return self.last in (None, TurnOutcome.ANSWERED)
+        return not self.open and self.last in (None, TurnOutcome.ANSWERED)
+
+    def settle(self, seq: int, variables: bool, outcome: TurnOutcome) -> None:
+        """The turn that was opened here has ended; the transcript has been told all of it."""
+        self.seq, self.variables, self.last, self.open = seq, variables, outcome, False
 
 
 class Sessions:

@@ -288,7 +288,7 @@ class Turns:
     def _settle(self, conversation: str, session: Session, runner: Runner) -> None:
         phase = runner.turn.phase
         if isinstance(phase, t.Closed):
-            session.seq, session.variables, session.last = runner.turn.seq, runner.turn.variables, phase.outcome
+            session.settle(runner.turn.seq, runner.turn.variables, phase.outcome)
         else:  # the transcript may have missed something: read it anew
             self._sessions.drop(conversation)
 
