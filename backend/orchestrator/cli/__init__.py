@@ -1,4 +1,5 @@
-"""The `codeact` command: `serve` runs the server, `chat` talks to one in the terminal."""
+"""The `codeact` command: `serve` runs the server, `migrate` brings its database up to date, `chat` talks to a server in the
+terminal."""
 
 from __future__ import annotations
 
@@ -28,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from orchestrator import serve
 
         return serve.run(settings)
+    if chosen.command == "migrate":
+        from orchestrator.cli import migrate
+
+        return migrate.run(settings)
     from orchestrator.cli import chat
 
     return chat.run(settings, chosen.url, chosen.conversation, chosen.question)
@@ -38,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"codeact {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run the server, with its own model unless CODEACT_MODEL_URL names another")
+    commands.add_parser("migrate", help="bring the database up to this version and end (`serve` does so too)")
     chat = commands.add_parser("chat", help="talk to a running server in the terminal")
     chat.add_argument("question", nargs="?", help="ask this and leave; `-` reads it from standard input; none: converse")
     chat.add_argument("--conversation", metavar="ID", help="go on with this conversation, its variables included")
