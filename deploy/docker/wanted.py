@@ -1,5 +1,5 @@
-"""The part of requirements.lock that one of our packages needs, hashes included: an image holds what its service imports and
-nothing else.
+"""The part of requirements.lock that one of our packages needs, hashes included, so that an image holds what its service
+imports and nothing else.
 
     python3 wanted.py codeact-executor <requirements.lock >wanted.lock
 

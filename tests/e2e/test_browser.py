@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from tests.support.model_server import ScriptedModel
-from tests.support.process import Served
 from tests.support.obedient import obedient
+from tests.support.process import Served
 
 HERE = Path(__file__).parent
 FRONTEND = HERE.parents[1] / "frontend"

@@ -115,6 +115,7 @@ class ScriptedModel:
         self,
         script: Script,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         models: tuple[str, ...] = ("scripted",),
         owned_by: str = "scripted",
@@ -135,6 +136,7 @@ class ScriptedModel:
         self.accepted = 0  # connections, ever
         self.changed = asyncio.Event()
         self.asked = 0  # requests for a completion, ever
+        self.host = host
         self.port = port
         self._server: asyncio.Server | None = None
 
@@ -145,7 +147,7 @@ class ScriptedModel:
     async def start(self) -> None:
         """Listen; after `stop`, again on the same port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self.port, backlog=1024)
+        self._server = await loop.create_server(lambda: Connection(self), self.host, self.port, backlog=1024)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
