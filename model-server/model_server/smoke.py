@@ -54,10 +54,11 @@ async def tried(url: str, key: str, model: str = "") -> list[Row]:
     async with Probe(url, key) as probe:
         await probe.discover(model)
         rows = [Row("model", "on", probe.words)]
-        return rows + [await _row(name, check, probe) for name, check in CHECKS]
+        return rows + [await row_of(name, check, probe) for name, check in CHECKS]
 
 
-async def _row(name: str, check: Callable[[Probe], Awaitable[str]], probe: Probe) -> Row:
+async def row_of(name: str, check: Callable[[Probe], Awaitable[str]], probe: Probe) -> Row:
+    """One check, whatever becomes of it."""
     try:
         return Row(name, "on", await check(probe))
     except checks.Off as off:
