@@ -39,12 +39,14 @@ async def healthz() -> dict[str, bool]:
 async def readyz(request: Request, response: Response) -> Readiness:
     """200 when every part is well, else 503; the body is the same."""
     parts: Parts = request.app.state.parts
-    states = await asyncio.gather(
+    states: tuple[Part, ...] = await asyncio.gather(
         _in_time("store", parts.store.check()),
         _in_time("bus", parts.bus.check()),
         _in_time("model", parts.model.check()),
         _in_time("sandbox", _sandbox(parts)),
     )
+    if parts.turns.draining:
+        states = (*states, Part(name="server", ok=False, words="This server is about to end, and begins nothing new."))
     ok = all(part.ok for part in states)
     response.status_code = 200 if ok else 503
     return Readiness(ok=ok, parts=[PartState(name=part.name, ok=part.ok, words=part.words) for part in states])

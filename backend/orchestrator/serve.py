@@ -93,11 +93,11 @@ class Stop:
         if self.asked == 1:
             self._tell("Stopping … (Ctrl-C again to stop at once)")
             if self.server is not None:
-                self.server.should_exit = True
+                self.server.leave()
             elif self._task is not None:
                 self._task.cancel()
         elif self.asked == 2 and self.server is not None and not self.closing:
-            self.server.force_exit = True
+            self.server.should_exit = self.server.force_exit = True
         else:
             os._exit(130)
 
@@ -170,7 +170,24 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=GRACEFUL_S,
         )  # fmt: skip
         super().__init__(config)
-        self._settings, self._tell = settings, tell
+        self._settings, self._tell, self._state = settings, tell, app.state
+
+    def leave(self) -> None:
+        """Stop; before, where the settings give them time, running turns go on to their ends, and nothing else does: pages
+        are sent away, to another server or to wait for the next life of this one."""
+        if self._settings.drain_s > 0:
+            self._leaving = asyncio.create_task(self._drain())
+        else:
+            self.should_exit = True
+
+    async def _drain(self) -> None:
+        turns = self._state.parts.turns
+        turns.draining = True
+        self._state.presence.hang_up(lambda _: True)
+        try:
+            await turns.drain(self._settings.drain_s)
+        finally:
+            self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

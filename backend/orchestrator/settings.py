@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     model_prefill: bool = False  # read the system prompt ahead when the page first opens; set for the embedded model
     model_idle_timeout_s: Annotated[float, Field(gt=0)] = 60.0  # between two pieces of a message
 
+    # stopping, and others that take over
+    drain_s: Annotated[float, Field(ge=0)] = 0.0  # how long running turns may go on after SIGTERM; nothing new is begun
+
     # limits of one turn; at each of them the user can go on with Continue
     turn_max_executions: Annotated[int, Field(ge=1)] = 10
     turn_max_seconds: Annotated[float, Field(gt=0)] = 1800.0

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Response, WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.journal import encode, list_channel
@@ -18,7 +18,7 @@ from orchestrator.ports import TooOld
 from orchestrator.protocol import PROTOCOL_VERSION
 from orchestrator.protocol.commands import Command
 from orchestrator.protocol.events import Via
-from orchestrator.protocol.frames import CloseCode, ConversationRemoved, Hello, Refusal
+from orchestrator.protocol.frames import CloseCode, ConversationRemoved, Hello, Refusal, Refused
 from orchestrator.users.principal import who
 from orchestrator.wiring import Parts
 
@@ -37,6 +37,9 @@ async def live(socket: WebSocket) -> None:
     """Serve one connection until either side closes it."""
     parts: Parts = socket.app.state.parts
     principal = who(socket)
+    if parts.turns.draining:
+        await socket.send_denial_response(Response("This server is about to end. Connect again.", 503))
+        return
     await socket.accept()
     subscriptions = Subscriptions(socket, parts.bus)
     via = Via.BROWSER if "origin" in socket.headers else Via.TERMINAL  # browsers always name their page's origin
@@ -54,7 +57,10 @@ async def live(socket: WebSocket) -> None:
     if connection.ending.is_set():
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                await socket.close(CloseCode.SIGNED_OUT, "Your session has ended. Sign in again.")
+                if parts.turns.draining:
+                    await socket.close(CloseCode.GOING_AWAY, "This server is being restarted. Connect again.")
+                else:
+                    await socket.close(CloseCode.SIGNED_OUT, "Your session has ended. Sign in again.")
 
 
 @contextlib.contextmanager
@@ -93,6 +99,9 @@ async def _listen(socket: WebSocket, parts: Parts, connection: Connection) -> No
                 return
             continue
         answer = await serve_command(command, parts, connection)
+        if parts.turns.draining and isinstance(answer, Refused):
+            connection.ending.set()  # unanswered, it is sent again to whoever the page connects to next
+            return
         if answer is not None:
             await send_text(socket, encode(answer))
 
