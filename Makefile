@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help run setup dev test test-executor test-stack test-vllm check bench types clean
 
 PY := .venv/bin
-PYTHON_SOURCES := backend executor model-server tests deploy/local
+PYTHON_SOURCES := backend executor model-server tests deploy/local deploy/docker
 ONLY ?=
 
 help:  ## this list

@@ -1,4 +1,4 @@
-"""Somebody who chats through the whole stack, a conversation of theirs in some phase, and what has to hold after a fault."""
+"""Somebody who chats through the whole stack, a conversation of theirs in some phase, and what must hold after a fault."""
 
 from __future__ import annotations
 
