@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import shutil
 import socket
 import time
@@ -22,6 +21,7 @@ from executor.sandbox.base import Limits, SandboxUnavailable, Spec, Usage
 from executor.sandbox.kubernetes import facts
 from executor.sandbox.kubernetes.body import PORT
 from executor.sandbox.kubernetes.cluster import Cluster, ClusterError
+from executor.sandbox.kubernetes.counting import counted
 
 log = logging.getLogger(__name__)
 
@@ -228,28 +228,3 @@ async def removed(cluster: Cluster, name: str, gone: asyncio.Event | None = None
         with suppress(TimeoutError):
             await asyncio.wait_for(heard.wait(), patience)
         patience = min(2 * patience, PATIENCE_S[1])
-
-
-def counted(before: Usage, answer: object) -> Usage:
-    """What a gateway says that its sandbox uses. It comes out of the tenant's own sandbox: what is no number counts for
-    nothing, and what may only grow does so."""
-    if not isinstance(answer, dict):
-        return before
-
-    def number(name: str, least: float | None = None) -> float | None:
-        value = answer.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-            return least
-        return max(float(value), least or 0.0)
-
-    def whole(name: str, least: int | None = None) -> int | None:
-        value = number(name, least)
-        return None if value is None else int(value)
-
-    return Usage(
-        memory=whole("memory"),
-        pids=whole("pids"),
-        oom_kills=whole("oom_kills", before.oom_kills),
-        peak=whole("peak", before.peak),
-        cpu_s=number("cpu_s", before.cpu_s),
-    )
