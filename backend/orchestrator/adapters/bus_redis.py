@@ -16,10 +16,8 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from redis.exceptions import AuthenticationError, AuthorizationError
-
 from orchestrator.adapters.redis_entries import TELL, Item, after, of_rows, position
-from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble
+from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble, ended, refused
 from orchestrator.adapters.redis_reader import Feed, Reader
 from orchestrator.adapters.redis_writer import AGAIN_S, CHANNEL_BYTES, CHANNEL_ENTRIES, WAITING_BYTES, Writer
 from orchestrator.errors import BadSetting
@@ -31,6 +29,8 @@ IDLE_S = 3600.0
 """A channel that nobody tells to or follows is gone after this: longer than any turn is silent."""
 PAGE = 500
 """Entries read in one go."""
+RETURN_S = 2.0
+"""Where Redis has lost a channel, its publisher gets so long to put its place back before readers start over."""
 
 
 class RedisBus:
@@ -65,15 +65,16 @@ class RedisBus:
             at, seen, first = cursor, -1, True
             while True:
                 items = feed.after(at)
-                if items is None and feed.epoch != seen:
-                    items, seen = await self._after(channel, feed, at)
+                waits = (items is None and feed.epoch == seen) or items == []  # nobody could have told anything since
+                if items is None and not waits:
+                    items, seen = await self._after(channel, feed, at, 0 if first else RETURN_S)
                 if items:
                     at = items[-1].id
                 batch = [Entry(item.id, item.data) for item in items or () if item.data is not None]
                 if batch or first:
                     first = False
                     yield batch
-                elif not items:
+                elif waits:
                     await feed.told()
 
     def reach(self) -> AsyncGenerator[bool, None]:
@@ -91,9 +92,7 @@ class RedisBus:
     async def close(self) -> None:
         """What was published is sent first, if Redis takes it."""
         await self._writer.close(self._writing)
-        for task in self._listening:
-            task.cancel()
-        await asyncio.wait(self._listening)
+        await ended(self._listening)
         await self._link.close()
 
     # ---- inside --------------------------------------------------------------------------------------------------
@@ -106,9 +105,9 @@ class RedisBus:
         self._writer.seen(channel, head)
         return head
 
-    async def _after(self, channel: str, feed: Feed, at: str) -> tuple[list[Item], int]:
+    async def _after(self, channel: str, feed: Feed, at: str, patience_s: float) -> tuple[list[Item], int]:
         """What the stream holds after `at`, and the feed's epoch as of then, or -1 when there may be more. Waits while
-        Redis is away. Raises `TooOld`."""
+        Redis is away, and for so long when it has lost the channel. Raises `TooOld`."""
         while True:
             await feed.subscribed.wait()  # from here on nothing is missed
             epoch = feed.epoch
@@ -117,6 +116,12 @@ class RedisBus:
             except Trouble:
                 await asyncio.sleep(AGAIN_S)
                 await self._link.mended()
+                continue
+            if not rows and patience_s:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience_s):
+                        await feed.told()
+                patience_s = 0
                 continue
             items = after(of_rows(rows), at)
             if len(rows) == PAGE:
@@ -134,10 +139,10 @@ async def create(
     link = Link(url)
     try:
         await link.asks.ping()
-    except (AuthenticationError, AuthorizationError) as error:
-        await link.close()
-        raise BadSetting(link.words_for(error)) from None
     except Trouble as error:
+        if refused(error):
+            await link.close()
+            raise BadSetting(link.words_for(error)) from None
         link.failed("listening", error)
         log.warning("%s", link.words)
     bus = RedisBus(link, idle_s, channel_bytes, waiting_bytes)

@@ -35,6 +35,7 @@ if #ARGV == 7 then
   if not top or (place ~= '' and last ~= place and #top[2] == 2) then
     last = add(marker, 'p', place) or redis.call('XADD', key, '*', 'p', place)
     redis.call('EXPIRE', key, keep_s)
+    redis.call('PUBLISH', topic, last .. ',' .. place .. ',,-\\n')
   end
   return last
 end
@@ -129,14 +130,14 @@ class Ids:
 
 
 def of_message(payload: bytes) -> list[Item]:
-    """What `TELL` has published: for each entry `id,before,promised,length`, a line's end, the data."""
+    """What `TELL` has published: for each entry `id,before,promised,length`, a line's end, the data; `-` for a marker."""
     items: list[Item] = []
     at = 0
     while at < len(payload):
         end = payload.index(b"\n", at)
         id, before, promised, size = payload[at:end].decode().split(",")
-        at = end + 1 + int(size)
-        items.append(Item(id, before, promised, payload[end + 1 : at]))
+        at = end + 1 + (0 if size == "-" else int(size))
+        items.append(Item(id, before, promised, None if size == "-" else payload[end + 1 : at]))
     return items
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -58,6 +58,8 @@ class Link:
         self.database = int(self._pool.connection_kwargs.get("db") or 0)
         self._troubles: dict[str, str] = {"listening": "it has not answered yet"}
         self._turned = asyncio.Event()
+        self.on_return: Callable[[], None] | None = None
+        """Called when a connection is back: Redis may have lost what it held, and others may not have noticed."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[AbstractConnection, None]:
@@ -83,7 +85,8 @@ class Link:
         return _words(self.where, _reason(error))
 
     def well(self, side: str) -> None:
-        self._troubles.pop(side, None)
+        if self._troubles.pop(side, None) is not None and self.on_return is not None:
+            self.on_return()
         self._turn()
 
     def failed(self, side: str, error: BaseException) -> None:
@@ -117,8 +120,23 @@ class Link:
 REFUSED = "it refuses the name or password"
 
 
+async def ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel until it is heard: the client writes within `asyncio.wait_for`, which before Python 3.12 may swallow it."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
+
+
+def refused(error: BaseException) -> bool:
+    """Whether Redis does not take the name or password. While connecting, that is only the cause of what is raised."""
+    kinds = AuthenticationError, AuthorizationError
+    return isinstance(error, kinds) or isinstance(error.__cause__, kinds)
+
+
 def _reason(error: BaseException) -> str:
-    if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in str(error):
+    if refused(error):
         return REFUSED
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "it does not answer in time"

@@ -11,12 +11,11 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 
 from redis.asyncio.connection import AbstractConnection
 
 from orchestrator.adapters.redis_entries import TOUCH, Item, of_message
-from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble
+from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble, ended
 
 FEED_BYTES = 256 * 1024
 """Kept here of one channel; a slower reader reads the stream."""
@@ -52,7 +51,7 @@ class Feed:
             self.newest = item.id
         while self._size > FEED_BYTES and len(self._items) > len(items):
             self._size -= len(self._items.popleft().data or b"") + OVERHEAD
-        self.renew()
+        self._tell()
 
     def after(self, at: str) -> list[Item] | None:
         """What came after `at`; None when that cannot be told from here."""
@@ -66,11 +65,16 @@ class Feed:
         else:
             return None
         later.reverse()
-        chained = all(item.before == last.id for last, item in pairwise(later))
-        return later if chained else None
+        places = [at, *(item.id for item in later)]
+        return later if all(item.before == place for item, place in zip(later, places, strict=False)) else None
 
-    def renew(self) -> None:
-        """Everybody looks again: here, and in the stream where this does not hold what they lack."""
+    def missed(self) -> None:
+        """Something may not have been heard: what is here says nothing about what came later, so all look in the stream."""
+        self._items.clear()
+        self._size = 0
+        self._tell()
+
+    def _tell(self) -> None:
         self.epoch += 1
         self._told.set()  # wakes whoever waits now, once
         self._told.clear()
@@ -141,10 +145,9 @@ class Reader:
                     feed.take(of_message(payload))
                 elif kind == b"subscribe":
                     feed.subscribed.set()
-                    feed.renew()
+                    feed.missed()
         finally:
-            sender.cancel()
-            await asyncio.wait([sender])
+            await ended([sender])
 
     async def _send_changes(self, connection: AbstractConnection) -> None:
         """A connection that breaks here is noticed by whoever reads from it."""
@@ -176,7 +179,7 @@ class Reader:
             newest = await self._link.asks.eval(TOUCH, len(keys), *keys, str(int(self._keep_s)))
             for (_, feed), last in zip(part, newest, strict=True):
                 if feed.newest and last.decode() != feed.newest:
-                    feed.renew()
+                    feed.missed()
 
 
 async def _messages(connection: AbstractConnection) -> AsyncGenerator[tuple[bytes, bytes, bytes], None]:

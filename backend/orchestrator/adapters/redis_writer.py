@@ -17,7 +17,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from orchestrator.adapters.redis_entries import TELL, Ids, position
-from orchestrator.adapters.redis_link import Link, Trouble
+from orchestrator.adapters.redis_link import Link, Trouble, ended
 
 CHANNEL_BYTES = 4 * 2**20
 """Kept of one channel in Redis, about; and at most so much waits here for it."""
@@ -90,6 +90,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
         self._written_at = 0.0
+        self._looks = False
+        link.on_return = self._look
 
     def publish(self, channel: str, data: bytes) -> str:
         """Take an entry; returns the id it will have."""
@@ -148,8 +150,7 @@ class Writer:
             async with asyncio.timeout(LEAVING_S):
                 while self._ready and self._link.up:
                     await self._sent.wait()
-        task.cancel()
-        await asyncio.wait([task])
+        await ended([task])
 
     # ---- inside --------------------------------------------------------------------------------------------------
 
@@ -161,11 +162,16 @@ class Writer:
                 await self._pause()
                 await self._write(connection, list(self._ready.items())[:BATCH])
             self._wake.clear()
-            try:
-                async with asyncio.timeout(KEEP_S):
-                    await self._wake.wait()
-            except TimeoutError:
+            if not self._looks:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(KEEP_S):
+                        await self._wake.wait()
+            if self._looks or not self._wake.is_set():
                 await self._look_after(connection)
+
+    def _look(self) -> None:
+        self._looks = True
+        self._wake.set()
 
     async def _pause(self) -> None:
         rest = self._written_at + WINDOW_S - time.monotonic()
@@ -193,6 +199,7 @@ class Writer:
 
     async def _look_after(self, connection: AbstractConnection) -> None:
         """Channels that Redis has lost get a marker at the place where they were: whoever was there stays there."""
+        self._looks = False
         now = time.monotonic()
         known = [
             (channel, told) for channel, told in self._channels.items() if told.place and now - told.at < self._keep_s / 2
