@@ -26,6 +26,7 @@ from orchestrator.users import people
 from orchestrator.users.admin_endpoints import router as administration
 from orchestrator.users.door import Address, SignedIn
 from orchestrator.users.endpoints import router as accounts
+from orchestrator.users.oidc_endpoints import router as oidc
 from orchestrator.users.presence import Presence
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=_words(settings.trusted_proxies))
     app.add_exception_handler(CodeActError, _told)
     app.add_exception_handler(RequestValidationError, _misunderstood)
-    for router in (health.router, live, accounts, administration, conversations, openai_api, pages.router):
+    for router in (health.router, live, accounts, oidc, administration, conversations, openai_api, pages.router):
         app.include_router(router)
     return app
 

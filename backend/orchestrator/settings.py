@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     public_url: str = ""  # where people find it, when a proxy stands before it: https://chat.example.org
     trusted_proxies: str = ""  # addresses and networks whose X-Forwarded-For and -Proto are believed, comma separated
     token: SecretStr = SecretStr("")  # for `codeact chat` against a server with accounts
+    oidc_issuer: str = ""  # an OpenID provider that people may sign in with, as it calls itself
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_label: str = "Single sign-on"  # on the button
+    oidc_scopes: str = "openid email profile"
+    oidc_newcomers: bool = False  # whoever comes from there gets an account, whatever `registration` says
 
     # how the page is reached
     allowed_hosts: str = ""  # more names this server answers to, comma separated

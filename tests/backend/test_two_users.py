@@ -39,6 +39,7 @@ ROUTES = {
     "POST /api/auth/logout": PUBLIC,
     "POST /api/auth/reset": PUBLIC,
     "GET /api/auth/oidc/{id}/start": PUBLIC,
+    "POST /api/auth/oidc/{id}/start": PUBLIC,
     "GET /api/auth/oidc/{id}/callback": PUBLIC,
     "POST /api/auth/password": MINE,
     "GET /api/auth/sessions": MINE,

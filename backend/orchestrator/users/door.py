@@ -59,6 +59,16 @@ def session_cookie(secret: str, secure: bool) -> str:
     return f"{cookie_name(secure)}={secret}; {rest}{'; Secure' if secure else ''}"
 
 
+def visit_cookie_name(secure: bool) -> str:
+    return "__Host-codeact-visit" if secure else "codeact_visit"
+
+
+def visit_cookie(secret: str, secure: bool) -> str:
+    """Of a browser that is at a provider. `Lax`, since another site sends it back."""
+    rest = f"Path=/; Max-Age={600 if secret else 0}; HttpOnly; SameSite=Lax"
+    return f"{visit_cookie_name(secure)}={secret}; {rest}{'; Secure' if secure else ''}"
+
+
 class SignedIn(Guard):
     """ASGI middleware around the whole app. Refusals: 401, 403, 415."""
 

@@ -23,6 +23,7 @@ from orchestrator.users.schemas import (
     TokenList,
     User,
 )
+from orchestrator.users.secret import digest
 from orchestrator.users.service import Client, Newcomer
 
 router = APIRouter(prefix="/api/auth", tags=["accounts"])
@@ -61,7 +62,7 @@ async def state(request: Request) -> AuthState:
 
 @router.post("/register")
 async def register(request: Request, response: Response, there: Everybody, body: Register, at: From) -> AuthState:
-    newcomer = Newcomer(body.email, body.name, body.invite.get_secret_value() if body.invite else "")
+    newcomer = Newcomer(body.email, body.name, digest(body.invite.get_secret_value()) if body.invite else "")
     secret = await there.service.register(newcomer, body.password.get_secret_value(), at)
     return await _signed_in(request, response, there, secret)
 
@@ -134,4 +135,5 @@ async def _signed_in(request: Request, response: Response, there: People, secret
 async def _state(there: People, id: str | None) -> AuthState:
     record = await there.service.user(id) if id else None
     user = User(id=record.id, name=record.name, email=record.email, role=record.role) if record else None
-    return AuthState(mode="accounts", registration=await there.service.registration(), oidc=[], user=user)
+    registration = await there.service.registration()
+    return AuthState(mode="accounts", registration=registration, oidc=there.visits.offered(), user=user)

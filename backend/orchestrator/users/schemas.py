@@ -34,7 +34,8 @@ def _address(text: str) -> str:
     known; none is sent."""
     address = unicodedata.normalize("NFKC", text).strip().lower()
     name, at, domain = address.rpartition("@")
-    if not (name and at and domain) or "@" in name or any(c.isspace() or not c.isprintable() for c in address):
+    odd = any(c.isspace() or not c.isprintable() or c in '<>()[]\\,;:"' for c in address)
+    if not (name and at and domain) or "@" in name or odd:
         raise ValueError("that is not an e-mail address")
     return address
 
@@ -59,7 +60,8 @@ class User(Value):
 
 
 class OidcProvider(Value):
-    """Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start` goes there, as a page, not a request."""
+    """Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start?return_to=/…` goes there, as a page, not a
+    request; with an invitation, or to connect the provider to the account that is signed in, it is a POST (`Visit`)."""
 
     id: Id
     label: str
@@ -103,6 +105,20 @@ class Reset(Value):
     password: NewPassword
 
 
+class Visit(Value):
+    """`return_to`: a page of ours. `invite`: as in `Register`. `connect`: from now on the provider opens this account."""
+
+    return_to: Annotated[str, Field(max_length=500)] = "/"
+    invite: Secret | None = None
+    connect: bool = False
+
+
+class Leave(Value):
+    """Where the page is to go (`location.assign`)."""
+
+    location: str
+
+
 class SignInError(StrEnum):
     """Why coming back from a provider did not sign in: the page is opened at `/?sign_in_error=…`."""
 
@@ -111,6 +127,7 @@ class SignInError(StrEnum):
     FAILED = "failed"  # the provider does not answer, or what it says cannot be trusted; the log has the cause
     NO_ACCOUNT = "no_account"  # nobody new is let in; ask an administrator
     EMAIL_TAKEN = "email_taken"  # an account has that address: sign in to it with its password, then connect the provider
+    CONNECTED_ELSEWHERE = "connected_elsewhere"  # what was to be connected opens another account already
     DISABLED = "disabled"
 
 
@@ -236,6 +253,6 @@ class InviteList(Value):
 
 
 MODELS: tuple[type[Value], ...] = (
-    AuthState, Register, Login, ChangePassword, Reset, SessionList, MakeToken, MadeToken, TokenList,
+    AuthState, Register, Login, ChangePassword, Reset, Visit, Leave, SessionList, MakeToken, MadeToken, TokenList,
     UserLine, UserList, ChangeUser, ResetLink, MakeInvite, MadeInvite, InviteList,
 )  # fmt: skip

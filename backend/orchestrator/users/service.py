@@ -33,7 +33,7 @@ class Client:
 class Newcomer:
     email: str
     name: str
-    invite: str = ""  # the secret of an invitation
+    invite: str = ""  # the hash of an invitation's secret
     vouched: bool = False  # by a provider whose word the operator takes
 
 
@@ -136,7 +136,7 @@ class Service:
         """Raises `Forbidden` where nobody new, or not this one, is let in."""
         registration = await self.registration()
         if newcomer.invite:
-            if await self.accounts.users.invitation(digest(newcomer.invite), self._clock()) is None:
+            if await self.accounts.users.invitation(newcomer.invite, self._clock()) is None:
                 raise Forbidden(NOT_INVITED)
         elif registration in ("closed", "invite") and not newcomer.vouched:
             raise Forbidden(CLOSED)
@@ -148,7 +148,7 @@ class Service:
         role: Role = "admin" if founder else "user"
         group, invite = "", ""
         if newcomer.invite and not founder:
-            invite = digest(newcomer.invite)
+            invite = newcomer.invite
             invitation = await self.accounts.users.invitation(invite, self._clock())
             if invitation is None:
                 raise Forbidden(NOT_INVITED)

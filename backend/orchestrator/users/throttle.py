@@ -32,6 +32,10 @@ MADE = Rule(100, 3600)
 """All of them: somebody who makes accounts by the thousand, and not a school's class in its first lesson."""
 
 
+VISITS = Rule(100, 600)
+"""Sign-ins by way of a provider that were begun at one address."""
+
+
 class Throttle:
     def __init__(self, attempts: Attempts, clock: Callable[[], float]) -> None:
         self._attempts = attempts
@@ -50,6 +54,10 @@ class Throttle:
         """Count a try to get an account without having one. Raises `TooMany`."""
         network = network_of(address)
         await self._count([(f"making:{network}", MAKING), (f"made:{network}", MADE)])
+
+    async def visiting(self, address: str) -> None:
+        """Raises `TooMany`."""
+        await self._count([(f"visits:{network_of(address)}", VISITS)])
 
     async def made(self, address: str) -> None:
         await self._attempts.forgive([], [f"making:{network_of(address)}"])

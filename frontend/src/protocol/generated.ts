@@ -271,6 +271,10 @@ export interface components {
          * @enum {string}
          */
         KernelState: "none" | "starting" | "idle" | "busy" | "restarting";
+        /** @description Where the page is to go (`location.assign`). */
+        Leave: {
+            location: string;
+        };
         /**
          * @description The part of an open turn that is not yet in a durable event: what a reader who joins now must know.
          *
@@ -327,7 +331,10 @@ export interface components {
             label: string;
             scopes: ("chat" | "read")[];
         };
-        /** @description Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start` goes there, as a page, not a request. */
+        /**
+         * @description Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start?return_to=/…` goes there, as a page, not a
+         *     request; with an invitation, or to connect the provider to the account that is signed in, it is a POST (`Visit`).
+         */
         OidcProvider: {
             id: string;
             label: string;
@@ -473,7 +480,7 @@ export interface components {
          * @description Why coming back from a provider did not sign in: the page is opened at `/?sign_in_error=…`.
          * @enum {string}
          */
-        SignInError: "cancelled" | "expired" | "failed" | "no_account" | "email_taken" | "disabled";
+        SignInError: "cancelled" | "expired" | "failed" | "no_account" | "email_taken" | "connected_elsewhere" | "disabled";
         /** @description The model's message number `step` of this turn (from 0) is complete: prose, then at most one code action. */
         StepClosed: {
             code: components["schemas"]["WrittenCode"] | null;
@@ -691,6 +698,15 @@ export interface components {
             seq: number;
             turns: components["schemas"]["Turn"][];
         };
+        /** @description `return_to`: a page of ours. `invite`: as in `Register`. `connect`: from now on the provider opens this account. */
+        Visit: {
+            /** @default false */
+            connect: boolean;
+            /** @default null */
+            invite: string | null;
+            /** @default / */
+            return_to: string;
+        };
         /** @description All outputs so far are gone (`clear_output`). */
         Wipe: {
             /**
@@ -764,6 +780,7 @@ export type Item = components['schemas']['Item'];
 export type Kernel = components['schemas']['Kernel'];
 export type KernelChanged = components['schemas']['KernelChanged'];
 export type KernelState = components['schemas']['KernelState'];
+export type Leave = components['schemas']['Leave'];
 export type Live = components['schemas']['Live'];
 export type LiveEvent = components['schemas']['LiveEvent'];
 export type Login = components['schemas']['Login'];
@@ -815,6 +832,7 @@ export type UserLine = components['schemas']['UserLine'];
 export type UserList = components['schemas']['UserList'];
 export type Via = components['schemas']['Via'];
 export type View = components['schemas']['View'];
+export type Visit = components['schemas']['Visit'];
 export type Wipe = components['schemas']['Wipe'];
 export type Write = components['schemas']['Write'];
 export type WrittenCode = components['schemas']['WrittenCode'];
