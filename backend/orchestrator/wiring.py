@@ -171,7 +171,8 @@ async def _choose(table: _Table[T], name: str, url: str, settings: Settings) -> 
     scheme = urlsplit(url).scheme
     if scheme not in table:
         known = ", ".join(f"{scheme}://" for scheme in table)
-        raise BadSetting(f"{name} is {url or 'empty'!r}: it must begin with one of {known}.")
+        begins = f"begins with {scheme}:" if scheme else "has no scheme"  # all of it could hold a password
+        raise BadSetting(f"{name} {begins if url else 'is empty'}. It must begin with one of {known}.")
     return await table[scheme](url, settings)
 
 

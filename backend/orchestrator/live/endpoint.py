@@ -18,7 +18,7 @@ from orchestrator.ports import TooOld
 from orchestrator.protocol import PROTOCOL_VERSION
 from orchestrator.protocol.commands import Command
 from orchestrator.protocol.events import Via
-from orchestrator.protocol.frames import CloseCode, ConversationRemoved, Hello, Refusal, Refused
+from orchestrator.protocol.frames import CloseCode, ConversationRemoved, Delivery, Hello, Refusal, Refused
 from orchestrator.users.principal import who
 from orchestrator.wiring import Parts
 
@@ -44,15 +44,17 @@ async def live(socket: WebSocket) -> None:
     subscriptions = Subscriptions(socket, parts.bus)
     via = Via.BROWSER if "origin" in socket.headers else Via.TERMINAL  # browsers always name their page's origin
     connection = Connection(principal, via, Reach(parts.store, principal.user), subscriptions)
-    listing = asyncio.create_task(_tell_list(socket, parts, connection))
+    beside = [asyncio.create_task(_tell_list(socket, parts, connection))]
     try:
         with _until_hung_up(socket, connection):
             await send_text(socket, encode(Hello(protocol=PROTOCOL_VERSION, model=parts.model.name)))
+            beside.append(asyncio.create_task(_tell_delivery(socket, parts)))
             await _listen(socket, parts, connection)
     except (WebSocketDisconnect, RuntimeError, OSError):
         pass  # gone; nothing of a turn depends on a connection
     finally:
-        listing.cancel()
+        for task in beside:
+            task.cancel()
         await subscriptions.close()
     if connection.ending.is_set():
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
@@ -110,6 +112,17 @@ def _what_is_wrong(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the frame"
     return f"That was not understood: {where}: {first['msg']}. Reload the page if this goes on."
+
+
+async def _tell_delivery(socket: WebSocket, parts: Parts) -> None:
+    """Say when the bus is away and when it is back; a connection that has heard nothing takes it to be there."""
+    live = True
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
+        async with contextlib.aclosing(parts.bus.reach()) as reach:
+            async for arrives in reach:
+                if arrives != live:
+                    live = arrives
+                    await send_text(socket, encode(Delivery(live=live)))
 
 
 async def _tell_list(socket: WebSocket, parts: Parts, connection: Connection) -> None:

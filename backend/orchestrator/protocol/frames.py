@@ -42,6 +42,14 @@ class Reset(Value):
     conversation: Id
 
 
+class Delivery(Value):
+    """Whether what happens is told as it happens. Sent when that changes, and after hello when it is not so: turns run all
+    the same, and what was missed is told later."""
+
+    type: Literal["delivery"] = "delivery"
+    live: bool
+
+
 class ConversationSummary(Value):
     """One line of the conversation list. `running`: a turn is open."""
 
@@ -92,7 +100,7 @@ class Pong(Value):
 
 
 Frame = Annotated[
-    Hello | Told | Subscribed | Reset | ConversationChanged | ConversationRemoved | Refused | Pong,
+    Hello | Told | Subscribed | Reset | Delivery | ConversationChanged | ConversationRemoved | Refused | Pong,
     Field(discriminator="type"),
 ]
 

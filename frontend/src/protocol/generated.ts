@@ -218,10 +218,22 @@ export interface components {
         FileChange: {
             /** @enum {string} */
             change: "new" | "changed" | "deleted";
+        /**
+         * @description Whether what happens is told as it happens. Sent when that changes, and after hello when it is not so: turns run all
+         *     the same, and what was missed is told later.
+         */
+        Delivery: {
+            live: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "delivery";
+        };
             path: string;
             size: number;
         };
-        Frame: components["schemas"]["Hello"] | components["schemas"]["Told"] | components["schemas"]["Subscribed"] | components["schemas"]["Reset"] | components["schemas"]["ConversationChanged"] | components["schemas"]["ConversationRemoved"] | components["schemas"]["Refused"] | components["schemas"]["Pong"];
+        Frame: components["schemas"]["Hello"] | components["schemas"]["Told"] | components["schemas"]["Subscribed"] | components["schemas"]["Reset"] | components["schemas"]["Delivery"] | components["schemas"]["ConversationChanged"] | components["schemas"]["ConversationRemoved"] | components["schemas"]["Refused"] | components["schemas"]["Pong"];
         /** @description First frame of every connection. A client that knows another `protocol` asks the user to reload. */
         Hello: {
             model: string;
@@ -838,3 +850,4 @@ export type Write = components['schemas']['Write'];
 export type WrittenCode = components['schemas']['WrittenCode'];
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;
+export type Delivery = components['schemas']['Delivery'];
