@@ -7,6 +7,7 @@
     │   ├── Forbidden            known, and not allowed to
     │   ├── Taken                somebody or something is in its place already
     │   ├── TooMany              too often, or too much at once; `retry_after` says when again
+    │   │   └── OverQuota        a limit of theirs is used up
     │   ├── TurnIsOpen           a turn of the conversation is still running
     │   ├── KernelUnavailable    whatever makes sandboxes cannot be reached, or cannot do it now
     │   ├── Draining             this server is about to end
@@ -23,6 +24,7 @@ Adapters turn foreign exceptions into these at the edge; nothing above them know
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from orchestrator.protocol.frames import Refusal
@@ -36,6 +38,10 @@ class CodeActError(Exception):
     def __init__(self, words: str) -> None:
         super().__init__(words)
         self.words = words
+
+    def headers(self) -> dict[str, str]:
+        """What HTTP answers say beside the words."""
+        return {}
 
 
 class Refusable(CodeActError):
@@ -76,6 +82,35 @@ class TooMany(Refusable):
     def __init__(self, words: str, retry_after: float) -> None:
         super().__init__(words)
         self.retry_after = retry_after
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(math.ceil(self.retry_after))}
+
+
+class OverQuota(TooMany):
+    """`what` is used up: `remaining` of `most` are left."""
+
+    reason = Refusal.QUOTA
+
+    def __init__(self, words: str, retry_after: float, what: str, most: int, remaining: int) -> None:
+        super().__init__(words, retry_after)
+        self.what = what
+        self.most = most
+        self.remaining = remaining
+
+    def headers(self) -> dict[str, str]:
+        return rate_headers(self.most, self.remaining, self.retry_after)
+
+
+def rate_headers(most: int, remaining: int, seconds: float) -> dict[str, str]:
+    """For a 429 answer: how much is allowed, how much of it is left, and after how many seconds there is more."""
+    again = str(math.ceil(seconds))
+    return {
+        "Retry-After": again,
+        "RateLimit-Limit": str(most),
+        "RateLimit-Remaining": str(remaining),
+        "RateLimit-Reset": again,
+    }
 
 
 class TurnIsOpen(Refusable):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -14,12 +14,18 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from executor import tracing
 from orchestrator import __version__, health, pages, wiring
+from orchestrator.admin.endpoints import router as operations
+from orchestrator.admin.service import Operations, Served
+from orchestrator.admin.settings_view import without_password
 from orchestrator.conversations.endpoints import router as conversations
-from orchestrator.errors import CodeActError, TooMany
+from orchestrator.errors import CodeActError
 from orchestrator.live.endpoint import router as live
 from orchestrator.observability.connections import Observed
 from orchestrator.observability.serving import metrics, traces
 from orchestrator.openai_api.endpoints import router as openai_api
+from orchestrator.quotas.endpoints import router as quota
+from orchestrator.quotas.rates import Buckets, RateLimited, by_address, by_user
+from orchestrator.quotas.service import Quotas
 from orchestrator.security import OnlyYou, session_token
 from orchestrator.settings import Settings
 from orchestrator.users import people
@@ -28,6 +34,7 @@ from orchestrator.users.door import Address, SignedIn
 from orchestrator.users.endpoints import router as accounts
 from orchestrator.users.oidc_endpoints import router as oidc
 from orchestrator.users.presence import Presence
+from orchestrator.wiring import Parts
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +45,24 @@ def create_app(settings: Settings) -> FastAPI:
                   openapi_url=None, telemetry=tracing.BY_US_ALONE)  # fmt: skip
     app.state.settings = settings
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    app.state.presence, app.state.people = Presence(), None
+    app.state.presence, app.state.people, app.state.quotas = Presence(), None, None
+    if settings.rate_user_per_minute:  # behind the sign-in
+        app.add_middleware(RateLimited, buckets=Buckets(settings.rate_user_per_minute), key=by_user)
     hosts = [settings.host, *_words(settings.allowed_hosts)]
     if settings.auth == "accounts":
         app.add_middleware(SignedIn, hosts=hosts, address=Address(settings.public_url))
     else:
         app.add_middleware(OnlyYou, token=session_token(settings.data_dir / "session.token"), hosts=hosts)
+    if settings.rate_address_per_minute:  # in front of it
+        app.add_middleware(RateLimited, buckets=Buckets(settings.rate_address_per_minute), key=by_address)
     app.add_middleware(Observed)  # around everything, refusals included
     if settings.trusted_proxies:  # around everything: what they say of the client is true for all that follows
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=_words(settings.trusted_proxies))
     app.add_exception_handler(CodeActError, _told)
     app.add_exception_handler(RequestValidationError, _misunderstood)
-    for router in (health.router, live, accounts, oidc, administration, conversations, openai_api, pages.router):
+    for router in (
+        health.router, live, accounts, oidc, administration, operations, quota, conversations, openai_api, pages.router,
+    ):  # fmt: skip
         app.include_router(router)
     return app
 
@@ -71,20 +84,38 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts
+        app.state.quotas = await _quotas(parts)
+        app.state.operations = _operations(parts, app.state.quotas)
         if parts.settings.auth == "accounts":
             app.state.people = people.start(parts.settings, parts.accounts, parts.bus, app.state.presence)
         yield
     finally:
         if app.state.people is not None:
             await app.state.people.close()
+        if app.state.quotas is not None:
+            await app.state.quotas.close()
         await parts.close()
+
+
+async def _quotas(parts: Parts) -> Quotas | None:
+    """They stand before every turn, where people have any."""
+    if not wiring.counts(parts.settings):
+        return None
+    quotas = Quotas(parts.usage, parts.kernel, wiring.quota_limits(parts.settings))
+    await quotas.start()
+    parts.turns.gate = quotas
+    return quotas
+
+
+def _operations(parts: Parts, quotas: Quotas | None) -> Operations:
+    served = Served(parts.model, without_password(parts.settings.model_url), parts.profile.name)
+    return Operations(parts.accounts, parts.usage, parts.kernel, parts.turns, served, quotas, time.time)
 
 
 async def _told(_: Request, error: Exception) -> JSONResponse:
     """Errors we raise on purpose, in their own words."""
     assert isinstance(error, CodeActError)
-    more = {"Retry-After": str(math.ceil(error.retry_after))} if isinstance(error, TooMany) else None
-    return JSONResponse({"error": type(error).__name__, "detail": error.words}, error.status, more)
+    return JSONResponse({"error": type(error).__name__, "detail": error.words}, error.status, error.headers())
 
 
 async def _misunderstood(_: Request, error: Exception) -> JSONResponse:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import sys
 
+from orchestrator.admin import schemas as admin
 from orchestrator.protocol import schema as protocol
+from orchestrator.quotas import schemas as quotas
 from orchestrator.users import schemas as users
 
-FEATURES = (*users.MODELS,)
+FEATURES = (*users.MODELS, *quotas.MODELS, *admin.MODELS)
 UNIONS = {"SignInError": users.SignInError}
 
 

@@ -18,6 +18,8 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "codeact"
 
 
+MOST = 2**53
+
 Directory = Annotated[Path, AfterValidator(Path.expanduser)]
 """`~` is the home directory here too, not only in a shell."""
 
@@ -71,6 +73,16 @@ class Settings(BaseSettings):
     turn_max_tokens: Annotated[int, Field(ge=64)] = 16384
     cell_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     sandbox_profile: Literal["standard", "net"] = "standard"  # the executor's setting: the model is told what it can reach
+
+    # what each user may use, where nothing else is set for them or their group; 0: as much as they like
+    quota_messages_per_day: Annotated[int, Field(ge=0, le=MOST)] = 0
+    quota_model_tokens_per_day: Annotated[int, Field(ge=0, le=MOST)] = 0
+    quota_cpu_seconds_per_day: Annotated[int, Field(ge=0, le=MOST)] = 0
+    quota_sandboxes: Annotated[int, Field(ge=0, le=MOST)] = 0  # at a time
+    quota_disk_mb: Annotated[int, Field(ge=0, le=2**32)] = 0
+    # how often anybody may ask, on each server; 0: as often as they like
+    rate_user_per_minute: Annotated[int, Field(ge=0, le=10**6)] = 0
+    rate_address_per_minute: Annotated[int, Field(ge=0, le=10**6)] = 0
 
     # who may use it
     auth: Literal["none", "accounts"] = "none"  # none: one person, on this machine

@@ -13,7 +13,7 @@ from orchestrator.agent import turn as t
 from orchestrator.agent.profiles import Profile
 from orchestrator.agent.prompt import Transcript
 from orchestrator.closing import Closer
-from orchestrator.errors import Conflict, Draining
+from orchestrator.errors import Conflict, Draining, OverQuota
 from orchestrator.journal import Journal, channel, encode
 from orchestrator.ports import Bus, Store
 from orchestrator.protocol import events as ev
@@ -215,12 +215,26 @@ class Turns:
         raise AssertionError("unreachable")
 
     async def _open(self, conversation: str, session: Session, turn: str, text: str, via: Via) -> Opened:
-        """The model is asked while the message is being stored; nothing is told before it is."""
+        """The model is asked while the message is being stored; nothing is told before it is. Raises `OverQuota`."""
         if turn in session.turns:
             return "known"
         if conversation in self._runners:
             return "busy"
-        most = await self.gate.admit(session.user, conversation) if self.gate is not None else None
+        if self.gate is None:
+            return await self._begin_turn(conversation, session, turn, text, via, None)
+        try:
+            most = await self.gate.admit(session.user, conversation)
+            return await self._begin_turn(conversation, session, turn, text, via, most)
+        except OverQuota:
+            if any(event.turn == turn for event in await self._store.events(conversation)):  # sent to another server before
+                return "known"
+            raise
+        finally:
+            self.gate.decided(conversation)
+
+    async def _begin_turn(
+        self, conversation: str, session: Session, turn: str, text: str, via: Via, most: int | None
+    ) -> Opened:
         event = TurnOpened(seq=session.seq + 1, turn=turn, at=self._world.clock(), text=text, via=via)
         cursor = await self._bus.head(channel(conversation))
         session.add(event)

@@ -117,6 +117,14 @@ class Gate(Protocol):
         `OverQuota`. Where nothing is limited it neither waits nor reads."""
         ...
 
+    async def make_room(self, user: str, conversation: str) -> None:
+        """The conversation is about to have a sandbox, if it has none. Raises `OverQuota`."""
+        ...
+
+    def decided(self, conversation: str) -> None:
+        """What was let in has begun, as the store and the executor know by now; or it has not."""
+        ...
+
     async def refused(self, user: str) -> Exception:
         """What to raise when the user's last message of the day went to another one at the same moment."""
         ...

@@ -19,6 +19,7 @@ from orchestrator.ports import Bus, Kernel, Model, Store
 from orchestrator.runner import World
 from orchestrator.settings import Settings
 from orchestrator.turns import Agent, Turns
+from orchestrator.usage import Usage, What
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -39,6 +40,7 @@ class Parts:
     profile: Profile
     turns: Turns
     accounts: Accounts
+    usage: Usage
 
     async def close(self) -> None:
         """Turns first, so that they close honestly; then sandboxes, then what they were recorded in."""
@@ -68,7 +70,7 @@ async def build(settings: Settings) -> Parts:
     world = World(model, kernel, time.time, settings.model_temperature)
     shared = urlsplit(store_url(settings)).scheme == "postgresql+asyncpg"
     turns = Turns(store, bus, agent, world, secrets.token_hex(8), shared)
-    return Parts(settings, store, bus, kernel, model, profile, turns, _accounts(store))
+    return Parts(settings, store, bus, kernel, model, profile, turns, _accounts(store), _usage(store))
 
 
 def collectors(parts: Parts) -> list[Collector]:
@@ -95,10 +97,27 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _sql_store(url: str, _: Settings) -> Store:
+def quota_limits(settings: Settings) -> dict[What, int]:
+    """What each user may use for whom nothing else is said."""
+    set_to = {
+        What.MESSAGES: settings.quota_messages_per_day,
+        What.MODEL_TOKENS: settings.quota_model_tokens_per_day,
+        What.CPU_SECONDS: settings.quota_cpu_seconds_per_day,
+        What.SANDBOXES: settings.quota_sandboxes,
+        What.DISK: settings.quota_disk_mb * 2**20,
+    }
+    return {what: most for what, most in set_to.items() if most}
+
+
+def counts(settings: Settings) -> bool:
+    """Whether what people use is counted: where there are several of them, or limits."""
+    return settings.auth == "accounts" or bool(quota_limits(settings))
+
+
+async def _sql_store(url: str, settings: Settings) -> Store:
     from orchestrator.adapters import store_sql
 
-    store = store_sql.create(url)
+    store = store_sql.create(url, counts=counts(settings))
     await store.migrate()
     return store
 
@@ -112,10 +131,25 @@ def _accounts(store: Store) -> Accounts:
     return accounts.create(store.database)
 
 
+def _usage(store: Store) -> Usage:
+    """In the store's database."""
+    from orchestrator.adapters.store_sql import SqlStore
+    from orchestrator.adapters.usage import SqlUsage
+
+    assert isinstance(store, SqlStore)
+    return SqlUsage(store.database)
+
+
 async def _memory_bus(_: str, __: Settings) -> Bus:
     from orchestrator.adapters.bus_memory import MemoryBus
 
     return MemoryBus()
+
+
+async def _redis_bus(url: str, settings: Settings) -> Bus:
+    from orchestrator.adapters import bus_redis
+
+    return await bus_redis.create(url, idle_s=max(bus_redis.IDLE_S, 2 * settings.turn_max_seconds))
 
 
 async def _local_kernel(_: str, settings: Settings) -> Kernel:
@@ -128,12 +162,6 @@ async def _http_kernel(url: str, settings: Settings) -> Kernel:
     from orchestrator.adapters.kernel_http import HttpKernel
 
     return HttpKernel(url, executor_token(settings), owner=secrets.token_hex(8))
-
-async def _redis_bus(url: str, settings: Settings) -> Bus:
-    from orchestrator.adapters import bus_redis
-
-    return await bus_redis.create(url, idle_s=max(bus_redis.IDLE_S, 2 * settings.turn_max_seconds))
-
 
 
 def executor_token(settings: Settings) -> str:

@@ -26,7 +26,7 @@ LAYERS = (
     {"replica"},
     {"turns"},
     {"wiring"},
-    {"conversations", "live", "openai_api", "health", "pages", "security", "users", "audit"},
+    {"conversations", "live", "openai_api", "health", "pages", "security", "users", "audit", "quotas", "admin"},
     {"main", "ground", "schema"},
     {"serve", "cli"},
 )

@@ -116,7 +116,13 @@ async def _restart(user: str, conversation: str, parts: Parts) -> Refused | None
     if await parts.turns.busy(user, conversation):
         words = "The kernel cannot be restarted while this conversation is being answered. Stop it first."
         return refusal(Refusal.BUSY, words, conversation)
-    await parts.kernel.restart(conversation)
+    if parts.turns.gate is not None:
+        await parts.turns.gate.make_room(user, conversation)
+    try:
+        await parts.kernel.restart(conversation)
+    finally:
+        if parts.turns.gate is not None:
+            parts.turns.gate.decided(conversation)
     status = await parts.kernel.status(conversation)
     await parts.turns.tell(
         conversation,

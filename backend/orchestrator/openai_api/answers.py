@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from fastapi import Response
 
-from orchestrator.errors import CodeActError, Invalid
+from orchestrator.errors import CodeActError, Invalid, OverQuota
 from orchestrator.openai_api.rendering import Markdown
 from orchestrator.protocol.events import TurnClosed, TurnOutcome
 
@@ -26,8 +26,8 @@ FINISH = {
 STATUS = {TurnOutcome.MODEL_FAILED: 502, TurnOutcome.SANDBOX_FAILED: 503, TurnOutcome.LOST: 500}
 
 
-def json_response(body: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
 
 
 def error_body(words: str, status: int, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def error_body(words: str, status: int, param: str | None = None, code: str | No
 
 def error_response(error: CodeActError) -> Response:
     param = error.param if isinstance(error, Invalid) else None
-    return json_response(error_body(error.words, error.status, param), error.status)
+    code = "insufficient_quota" if isinstance(error, OverQuota) else None
+    return json_response(error_body(error.words, error.status, param, code), error.status, error.headers())
 
 
 @dataclass

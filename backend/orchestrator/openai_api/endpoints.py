@@ -10,7 +10,7 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from orchestrator.errors import CodeActError, Invalid, NotFound
+from orchestrator.errors import CodeActError, Invalid, NotFound, Refusable
 from orchestrator.openai_api.answers import Answer, error_body, error_response, json_response
 from orchestrator.openai_api.schemas import ChatRequest, Question, check, question
 from orchestrator.openai_api.service import Door, finished_before_gone, new_id
@@ -93,13 +93,22 @@ async def _whole(request: Request, door: Door, answer: Answer) -> Response:
 
 
 async def _opened(request: Request, conversation: str | None, asked: Question) -> Door:
-    """A turn in the conversation, or in a new one."""
+    """A turn in the conversation, or in a new one, of which nothing is left when the turn is refused."""
     parts = request.app.state.parts
     user = who(request).user
     door = Door(parts.store, parts.bus, parts.turns, user, conversation or new_id())
-    if conversation is None:
-        await parts.store.create_conversation(user, door.conversation, title_of(asked.said) or "", time.time())
-    await door.open(asked.text, Via.API)
+    if conversation is not None:
+        await door.open(asked.text, Via.API)
+        return door
+    if parts.turns.gate is not None:
+        await parts.turns.gate.admit(user, door.conversation)
+        parts.turns.gate.decided(door.conversation)  # and asked again when it is opened
+    await parts.store.create_conversation(user, door.conversation, title_of(asked.said) or "", time.time())
+    try:
+        await door.open(asked.text, Via.API)
+    except Refusable:
+        await parts.store.delete(user, door.conversation)
+        raise
     return door
 
 

@@ -82,6 +82,7 @@ class Refusal(StrEnum):
     TURN_OPEN = "turn_open"  # another turn of this conversation is still running
     NOTHING_TO_CONTINUE = "nothing_to_continue"
     BUSY = "busy"  # the kernel cannot be restarted while a turn runs
+    QUOTA = "quota"  # the user has used up what they may; the words say what, and when there is more
     FAILED = "failed"  # our fault; logged with the id in the words
 
 

@@ -4,6 +4,23 @@ export type paths = Record<string, never>;
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description `actor` and `subject` are ids; `actor_name` is empty for accounts that are gone. */
+        AuditEntry: {
+            action: string;
+            actor: string;
+            actor_name: string;
+            at: number;
+            details: {
+                [key: string]: unknown;
+            };
+            id: number;
+            subject: string;
+        };
+        /** @description Newest first; `more`: there are older ones, before the last of these. */
+        AuditPage: {
+            entries: components["schemas"]["AuditEntry"][];
+            more: boolean;
+        };
         /**
          * @description `GET /api/auth/state`, and the answer to whatever signs in. `registration`: `first` while there is nobody (whoever
          *     registers becomes admin), else what the operator has set. `user`: who is signed in.
@@ -201,6 +218,18 @@ export interface components {
             title: string;
             updated_at: number;
         };
+        /**
+         * @description Whether what happens is told as it happens. Sent when that changes, and after hello when it is not so: turns run all
+         *     the same, and what was missed is told later.
+         */
+        Delivery: {
+            live: boolean;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "delivery";
+        };
         DurableEvent: components["schemas"]["TurnOpened"] | components["schemas"]["StepClosed"] | components["schemas"]["CellOpened"] | components["schemas"]["CellClosed"] | components["schemas"]["TurnClosed"];
         /** @description The code raised. `traceback` is ANSI-coloured text, one string. */
         ErrorOutput: {
@@ -218,18 +247,6 @@ export interface components {
         FileChange: {
             /** @enum {string} */
             change: "new" | "changed" | "deleted";
-        /**
-         * @description Whether what happens is told as it happens. Sent when that changes, and after hello when it is not so: turns run all
-         *     the same, and what was missed is told later.
-         */
-        Delivery: {
-            live: boolean;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "delivery";
-        };
             path: string;
             size: number;
         };
@@ -307,6 +324,32 @@ export interface components {
             words: string;
         };
         LiveEvent: components["schemas"]["StepOpened"] | components["schemas"]["TextDelta"] | components["schemas"]["CodeDelta"] | components["schemas"]["CellProgress"] | components["schemas"]["CellOutput"] | components["schemas"]["TurnStopping"] | components["schemas"]["KernelChanged"];
+        /** @description `words` say why sandboxes are not known, where they are not. */
+        LiveNow: {
+            sandboxes: components["schemas"]["LiveSandbox"][];
+            turns: components["schemas"]["LiveTurn"][];
+            words: string;
+        };
+        /**
+         * @description `user` is empty where the conversation is gone and its sandbox has not followed yet. `idle_s`: how long no cell has
+         *     run.
+         */
+        LiveSandbox: {
+            conversation: string;
+            disk: number | null;
+            idle_s: number;
+            memory_used: number | null;
+            state: components["schemas"]["KernelState"];
+            user: string;
+            user_name: string;
+        };
+        LiveTurn: {
+            conversation: string;
+            opened_at: number;
+            turn: string;
+            user: string;
+            user_name: string;
+        };
         Login: {
             email: string;
             /** Format: password */
@@ -342,6 +385,17 @@ export interface components {
             days: number | null;
             label: string;
             scopes: ("chat" | "read")[];
+        };
+        /** @description `words` name cause and next step when it is not well. */
+        ModelInfo: {
+            name: string;
+            ok: boolean;
+            profile: string;
+            url: string;
+            words: string;
+        };
+        ModelList: {
+            models: components["schemas"]["ModelInfo"][];
         };
         /**
          * @description Somebody else who can say who people are. `GET /api/auth/oidc/{id}/start?return_to=/…` goes there, as a page, not a
@@ -400,10 +454,47 @@ export interface components {
             output: components["schemas"]["TextOutput"] | components["schemas"]["RichOutput"] | components["schemas"]["ErrorOutput"] | components["schemas"]["OmittedOutput"];
         };
         /**
+         * @description The limits of a group or a user (`name`: its name, their id), or of everybody else (`default`, without a name). What
+         *     is left out is as for those above: the group, everybody, the server's settings.
+         */
+        Quota: {
+            limits: components["schemas"]["QuotaLimit"][];
+            name: string;
+            /** @enum {string} */
+            scope: "default" | "group" | "user";
+        };
+        /** @description `most`: null allows as much as one likes, whatever holds for others; 0 allows nothing. */
+        QuotaLimit: {
+            most: number | null;
+            what: components["schemas"]["What"];
+        };
+        /**
+         * @description `name` is for people. `limit` and `remaining`: null where there is no limit. `resets_at`: Unix seconds; null where
+         *     nothing resets by itself.
+         */
+        QuotaLine: {
+            limit: number | null;
+            name: string;
+            remaining: number | null;
+            resets_at: number | null;
+            unit: string;
+            used: number;
+            what: components["schemas"]["What"];
+        };
+        /** @description Empty where nothing is counted. */
+        QuotaList: {
+            limits: components["schemas"]["QuotaLine"][];
+        };
+        /** @description `settings`: what the server's environment sets; it holds where no quota says otherwise. */
+        Quotas: {
+            quotas: components["schemas"]["Quota"][];
+            settings: components["schemas"]["QuotaLimit"][];
+        };
+        /**
          * @description Why a command was not carried out.
          * @enum {string}
          */
-        Refusal: "malformed" | "unknown_conversation" | "turn_open" | "nothing_to_continue" | "busy" | "failed";
+        Refusal: "malformed" | "unknown_conversation" | "turn_open" | "nothing_to_continue" | "busy" | "quota" | "failed";
         /** @description A command was not carried out. `words` name the cause and the next step; `turn` is set when it named one. */
         Refused: {
             conversation: string | null;
@@ -487,6 +578,16 @@ export interface components {
         };
         SessionList: {
             sessions: components["schemas"]["SessionLine"][];
+        };
+        /** @description A variable of the server's environment. `secret`: there is a value, which is not shown. */
+        SettingInfo: {
+            default: boolean;
+            name: string;
+            secret: boolean;
+            value: string;
+        };
+        SettingList: {
+            settings: components["schemas"]["SettingInfo"][];
         };
         /**
          * @description Why coming back from a provider did not sign in: the page is opened at `/?sign_in_error=…`.
@@ -674,6 +775,32 @@ export interface components {
             completion_tokens: number | null;
             prompt_tokens: number | null;
         };
+        /** @description All users together on one day (`day`: its first second, UTC). */
+        UsageDay: {
+            cpu_seconds: number;
+            day: number;
+            messages: number;
+            model_tokens: number;
+            users: number;
+        };
+        /** @description What one user has used in the time that was asked for; `disk_bytes` is now. */
+        UsageLine: {
+            cpu_seconds: number;
+            disk_bytes: number;
+            messages: number;
+            model_tokens: number;
+            user: string;
+            user_name: string;
+        };
+        /**
+         * @description `users`: those who used most tokens first. `days`: oldest first, those without use included. `counted`: whether this
+         *     server counts at all.
+         */
+        UsageReport: {
+            counted: boolean;
+            days: components["schemas"]["UsageDay"][];
+            users: components["schemas"]["UsageLine"][];
+        };
         User: {
             email: string;
             id: string;
@@ -719,6 +846,11 @@ export interface components {
             /** @default / */
             return_to: string;
         };
+        /**
+         * @description What can be limited.
+         * @enum {string}
+         */
+        What: "messages" | "model_tokens" | "cpu_seconds" | "sandboxes" | "disk";
         /** @description All outputs so far are gone (`clear_output`). */
         Wipe: {
             /**
@@ -760,6 +892,8 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type AuditEntry = components['schemas']['AuditEntry'];
+export type AuditPage = components['schemas']['AuditPage'];
 export type AuthState = components['schemas']['AuthState'];
 export type Cell = components['schemas']['Cell'];
 export type CellClosed = components['schemas']['CellClosed'];
@@ -780,6 +914,7 @@ export type ConversationList = components['schemas']['ConversationList'];
 export type ConversationPage = components['schemas']['ConversationPage'];
 export type ConversationRemoved = components['schemas']['ConversationRemoved'];
 export type ConversationSummary = components['schemas']['ConversationSummary'];
+export type Delivery = components['schemas']['Delivery'];
 export type DurableEvent = components['schemas']['DurableEvent'];
 export type ErrorOutput = components['schemas']['ErrorOutput'];
 export type Event = components['schemas']['Event'];
@@ -795,11 +930,16 @@ export type KernelState = components['schemas']['KernelState'];
 export type Leave = components['schemas']['Leave'];
 export type Live = components['schemas']['Live'];
 export type LiveEvent = components['schemas']['LiveEvent'];
+export type LiveNow = components['schemas']['LiveNow'];
+export type LiveSandbox = components['schemas']['LiveSandbox'];
+export type LiveTurn = components['schemas']['LiveTurn'];
 export type Login = components['schemas']['Login'];
 export type MadeInvite = components['schemas']['MadeInvite'];
 export type MadeToken = components['schemas']['MadeToken'];
 export type MakeInvite = components['schemas']['MakeInvite'];
 export type MakeToken = components['schemas']['MakeToken'];
+export type ModelInfo = components['schemas']['ModelInfo'];
+export type ModelList = components['schemas']['ModelList'];
 export type OidcProvider = components['schemas']['OidcProvider'];
 export type OmittedOutput = components['schemas']['OmittedOutput'];
 export type Output = components['schemas']['Output'];
@@ -809,6 +949,11 @@ export type Pong = components['schemas']['Pong'];
 export type Prose = components['schemas']['Prose'];
 export type ProtocolVersion = components['schemas']['ProtocolVersion'];
 export type Put = components['schemas']['Put'];
+export type Quota = components['schemas']['Quota'];
+export type QuotaLimit = components['schemas']['QuotaLimit'];
+export type QuotaLine = components['schemas']['QuotaLine'];
+export type QuotaList = components['schemas']['QuotaList'];
+export type Quotas = components['schemas']['Quotas'];
 export type Refusal = components['schemas']['Refusal'];
 export type Refused = components['schemas']['Refused'];
 export type Register = components['schemas']['Register'];
@@ -819,6 +964,8 @@ export type RichOutput = components['schemas']['RichOutput'];
 export type SendMessage = components['schemas']['SendMessage'];
 export type SessionLine = components['schemas']['SessionLine'];
 export type SessionList = components['schemas']['SessionList'];
+export type SettingInfo = components['schemas']['SettingInfo'];
+export type SettingList = components['schemas']['SettingList'];
 export type SignInError = components['schemas']['SignInError'];
 export type StepClosed = components['schemas']['StepClosed'];
 export type StepFinish = components['schemas']['StepFinish'];
@@ -839,15 +986,18 @@ export type TurnState = components['schemas']['TurnState'];
 export type TurnStopping = components['schemas']['TurnStopping'];
 export type Unsubscribe = components['schemas']['Unsubscribe'];
 export type Usage = components['schemas']['Usage'];
+export type UsageDay = components['schemas']['UsageDay'];
+export type UsageLine = components['schemas']['UsageLine'];
+export type UsageReport = components['schemas']['UsageReport'];
 export type User = components['schemas']['User'];
 export type UserLine = components['schemas']['UserLine'];
 export type UserList = components['schemas']['UserList'];
 export type Via = components['schemas']['Via'];
 export type View = components['schemas']['View'];
 export type Visit = components['schemas']['Visit'];
+export type What = components['schemas']['What'];
 export type Wipe = components['schemas']['Wipe'];
 export type Write = components['schemas']['Write'];
 export type WrittenCode = components['schemas']['WrittenCode'];
 export type $defs = Record<string, never>;
 export type operations = Record<string, never>;
-export type Delivery = components['schemas']['Delivery'];
