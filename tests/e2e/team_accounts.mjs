@@ -1,7 +1,7 @@
 // A server with accounts, from its first user on: two people, each with their own.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { ask, run, started } from "./browser.mjs";
+import { ask, run, send, started } from "./browser.mjs";
 
 const URL_ = process.env.CODEACT_URL;
 const ADA = { name: "Ada", email: "ada@example.org", password: "difference engine" };
@@ -94,6 +94,31 @@ test("a token works for a program until it is revoked", async () => {
   await bob.getByText("You have none.").waitFor();
   assert.equal((await models()).status, 401);
   assert.equal(await bob.locator(".secret").count(), 1, "what was shown stays until it is put away");
+});
+
+test("a limit that an administrator sets is seen, and holds before anything is lost", async () => {
+  const ada = await person("/admin/limits");
+  await fill(ada, { Email: ADA.email, Password: ADA.password });
+  await ada.getByRole("button", { name: "Sign in" }).click();
+  await ada.getByRole("button", { name: "Add a user" }).click();
+  await ada.getByLabel("User", { exact: true }).selectOption({ label: `${BOB.name} (${BOB.email})` });
+  await fill(ada, { "Messages a day": "one" });
+  await ada.getByRole("button", { name: "Save" }).click();
+  await ada.getByText("“one” is no limit").waitFor();
+  await fill(ada, { "Messages a day": "1" });
+  await ada.getByRole("button", { name: "Save" }).click();
+  await ada.getByText("messages a day: 1").waitFor();
+
+  const bob = await person();
+  await fill(bob, { Email: BOB.email, Password: BOB.password });
+  await bob.getByRole("button", { name: "Sign in" }).click();
+  await inside(bob);
+  await ask(bob, "hello");
+  await send(bob, "one more");
+  await bob.getByText(/You have used all 1 message/).waitFor();
+  await bob.getByText("one more").waitFor();
+  await menu(bob, "Your account");
+  await bob.getByText("0 of 1 messages left").waitFor();
 });
 
 test("whoever is locked out is out at once, and is told", async () => {

@@ -1,10 +1,10 @@
 import { amount } from "../ui/figures";
 import { Problem } from "../ui/Form";
 import { Section } from "../ui/Sheet";
+import type { QuotaLine } from "../protocol";
 import { When } from "../ui/When";
 import { useLoaded } from "../ui/useLoaded";
 import { accounts } from "./api";
-import type { QuotaLine } from "./types";
 
 const SHORT = 0.85;
 

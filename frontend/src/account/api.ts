@@ -1,6 +1,5 @@
 import { request, send } from "../connection";
-import type { AuthState,  MadeToken,  SessionLine,  TokenLine } from "../protocol";
-import type { QuotaLine } from "./types";
+import type { AuthState,  MadeToken,  SessionList,  TokenList, QuotaList } from "../protocol";
 
 const at = (kind: string, id: string) => `/api/auth/${kind}/${encodeURIComponent(id)}`;
 
@@ -13,13 +12,13 @@ export const accounts = {
   changePassword: (old: string, password: string): Promise<unknown> =>
     send("POST", "/api/auth/password", { old: old || null, new: password }),
   reset: (token: string, password: string): Promise<unknown> => send("POST", "/api/auth/reset", { token, password }),
-  sessions: (): Promise<{ sessions: SessionLine[] }> => request("/api/auth/sessions"),
+  sessions: (): Promise<SessionList> => request("/api/auth/sessions"),
   endSession: (id: string): Promise<unknown> => send("DELETE", at("sessions", id)),
-  tokens: (): Promise<{ tokens: TokenLine[] }> => request("/api/auth/tokens"),
+  tokens: (): Promise<TokenList> => request("/api/auth/tokens"),
   makeToken: (label: string, scopes: string[], days: number | null): Promise<MadeToken> =>
     send("POST", "/api/auth/tokens", { label, scopes, days }),
   dropToken: (id: string): Promise<unknown> => send("DELETE", at("tokens", id)),
-  quota: (): Promise<{ limits: QuotaLine[] }> => request("/api/quota"),
+  quota: (): Promise<QuotaList> => request("/api/quota"),
 };
 
 /** Where signing in at another provider begins: the browser goes there by itself. */

@@ -1,6 +1,7 @@
 import type { ReactNode } from "react";
 import { Sheet } from "../ui/Sheet";
 import { Audit } from "./Audit";
+import { Limits } from "./Limits";
 import { Live } from "./Live";
 import { Models } from "./Models";
 import { Settings } from "./Settings";
@@ -11,6 +12,7 @@ const TABS = [
   { id: "users", name: "Users", of: () => <Users /> },
   { id: "live", name: "Running now", of: () => <Live /> },
   { id: "usage", name: "Usage", of: () => <Usage /> },
+  { id: "limits", name: "Limits", of: () => <Limits /> },
   { id: "models", name: "Models", of: () => <Models /> },
   { id: "settings", name: "Settings", of: () => <Settings /> },
   { id: "audit", name: "Audit log", of: () => <Audit /> },

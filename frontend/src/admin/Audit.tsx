@@ -1,10 +1,10 @@
 import { useEffect, useState } from "react";
+import type { AuditEntry } from "../protocol";
 import { moment } from "../ui/dates";
 import { Problem, useWork } from "../ui/Form";
 import { Section } from "../ui/Sheet";
 import { Table } from "../ui/Table";
 import { admin } from "./api";
-import type { AuditEntry } from "./types";
 
 /** Newest first, a page at a time. */
 export function Audit() {
@@ -33,7 +33,7 @@ export function Audit() {
           empty="Nothing yet."
           columns={[
             { name: "When", of: (entry) => moment(entry.at) },
-            { name: "Who", of: (entry) => entry.actor },
+            { name: "Who", of: (entry) => entry.actor_name || entry.actor || "–" },
             { name: "What", of: (entry) => entry.action },
             { name: "To", of: (entry) => entry.subject },
             { name: "More", of: (entry) => <Details details={entry.details} /> },

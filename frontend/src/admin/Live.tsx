@@ -1,5 +1,5 @@
 import { useEffect } from "react";
-import { bytes } from "../ui/figures";
+import { bytes, spell } from "../ui/figures";
 import { Problem, useWork } from "../ui/Form";
 import { Section } from "../ui/Sheet";
 import { Table } from "../ui/Table";
@@ -19,7 +19,7 @@ export function Live() {
   }, [again]);
   return (
     <>
-      <Problem words={work.words || words} />
+      <Problem words={work.words || words || (value?.words ?? "")} />
       <Section title="Answers being worked out">
         {value && (
           <Table
@@ -28,7 +28,7 @@ export function Live() {
             rows={value.turns}
             empty="None at the moment."
             columns={[
-              { name: "User", of: (turn) => turn.user_name },
+              { name: "User", of: (turn) => turn.user_name || turn.user },
               { name: "Begun", of: (turn) => <When at={turn.opened_at} /> },
               {
                 name: "",
@@ -51,8 +51,10 @@ export function Live() {
             rows={value.sandboxes}
             empty="None at the moment."
             columns={[
-              { name: "User", of: (sandbox) => sandbox.user_name },
+              { name: "User", of: (sandbox) => sandbox.user_name || sandbox.user || "nobody any more" },
               { name: "State", of: (sandbox) => sandbox.state },
+              { name: "Idle for", figure: true, of: (sandbox) => spell(sandbox.idle_s) },
+              { name: "Disk", figure: true, of: (sandbox) => (sandbox.disk === null ? "unknown" : bytes(sandbox.disk)) },
               { name: "Memory", figure: true, of: (sandbox) => (sandbox.memory_used === null ? "unknown" : bytes(sandbox.memory_used)) },
               {
                 name: "",

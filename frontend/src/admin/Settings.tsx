@@ -17,7 +17,8 @@ export function Settings() {
           empty="None."
           columns={[
             { name: "Name", of: (setting) => <code>{setting.name}</code> },
-            { name: "Value", of: (setting) => setting.value || "–" },
+            { name: "Value", of: (setting) => (setting.secret ? "set, not shown" : setting.value || "–") },
+            { name: "", of: (setting) => (setting.default ? "as it comes" : "set here") },
           ]}
         />
       )}

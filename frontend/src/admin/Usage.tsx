@@ -5,6 +5,7 @@ import { Section } from "../ui/Sheet";
 import { Table } from "../ui/Table";
 import { useLoaded } from "../ui/useLoaded";
 import { admin } from "./api";
+import { Days } from "./Days";
 
 const SPANS = [1, 7, 30];
 
@@ -21,6 +22,8 @@ export function Usage() {
         ))}
       </div>
       <Problem words={words} />
+      {value && !value.counted && <p className="aside">Nothing is counted here: a server without accounts has nobody to count for.</p>}
+      {value?.counted && <Days days={value.days} />}
       {value && (
         <Table
           label="Usage by user"
@@ -28,7 +31,7 @@ export function Usage() {
           rows={value.users}
           empty="Nobody has used anything in this time."
           columns={[
-            { name: "User", of: (line) => line.user_name },
+            { name: "User", of: (line) => line.user_name || line.user },
             { name: "Messages", figure: true, of: (line) => amount(line.messages, "") },
             { name: "Model tokens", figure: true, of: (line) => amount(line.model_tokens, "") },
             { name: "CPU seconds", figure: true, of: (line) => amount(line.cpu_seconds, "") },

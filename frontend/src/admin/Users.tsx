@@ -1,4 +1,5 @@
 import { useState } from "react";
+import type { UserLine } from "../protocol";
 import { CopyButton } from "../ui/CopyButton";
 import { moment } from "../ui/dates";
 import { Field, Form, Problem, useWork } from "../ui/Form";
@@ -7,13 +8,13 @@ import { Table } from "../ui/Table";
 import { When } from "../ui/When";
 import { useLoaded } from "../ui/useLoaded";
 import { admin } from "./api";
-import type { UserLine } from "../protocol";
+import type { UserChange } from "./api";
 
 export function Users() {
   const { value, words, again } = useLoaded(admin.users);
   const work = useWork();
   const [link, setLink] = useState<{ words: string; link: string } | null>(null);
-  const change = (user: UserLine, part: Partial<Pick<UserLine, "role" | "disabled" | "group">>) =>
+  const change = (user: UserLine, part: UserChange) =>
     work.run(() => admin.change(user.id, part).finally(again));
   const reset = (user: UserLine) =>
     work.run(async () => setLink({ words: `With this link ${user.name} can set a new password, once:`, ...(await admin.resetLink(user.id)) }));

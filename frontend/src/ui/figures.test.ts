@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { amount, bytes } from "./figures";
+import { amount, bytes, spell } from "./figures";
 
 it.each([
   [0, "0 B"],
@@ -16,4 +16,13 @@ it("counts have their unit", () => {
   expect(amount(12, "messages")).toBe("12 messages");
   expect(amount(2.34, "seconds")).toBe("2.3 seconds");
   expect(amount(2048, "bytes")).toBe("2.0 KiB");
+});
+
+it.each([
+  [0.4, "0 s"],
+  [59.4, "59 s"],
+  [61, "1 min 1 s"],
+  [7260, "2 h 1 min"],
+])("%d seconds are %s", (seconds, words) => {
+  expect(spell(seconds)).toBe(words);
 });

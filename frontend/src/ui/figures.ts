@@ -12,3 +12,11 @@ export function bytes(value: number): string {
   const scaled = value / 2 ** (10 * step);
   return `${scaled >= 100 || step === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${PREFIXES[step]}`;
 }
+
+/** A span of time in its two largest units. */
+export function spell(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
