@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     # where things are (architecture: the same program with other URLs)
     data_dir: Directory = Field(default_factory=default_data_dir)
     store_url: str = ""  # empty: SQLite in the data directory
+    store_pool: Annotated[int, Field(ge=1)] = 8  # connections to PostgreSQL that are kept; SQLite needs none
+    store_overflow: Annotated[int, Field(ge=0)] = 8  # more of them at busy times
     bus_url: str = "memory://"
     kernel_url: str = "local://"
     executor_token: SecretStr = SecretStr("")  # what an executor of its own wants to see (kernel_url http://…)

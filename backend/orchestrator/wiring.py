@@ -117,7 +117,7 @@ def counts(settings: Settings) -> bool:
 async def _sql_store(url: str, settings: Settings) -> Store:
     from orchestrator.adapters import store_sql
 
-    store = store_sql.create(url, counts=counts(settings))
+    store = store_sql.create(url, settings.store_pool, settings.store_overflow, counts=counts(settings))
     await store.migrate()
     return store
 

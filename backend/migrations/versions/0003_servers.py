@@ -12,8 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("conversations") as conversations:
-        conversations.add_column(sa.Column("owner", sa.String(64), nullable=False, server_default=""))
+    op.add_column("conversations", sa.Column("owner", sa.String(64), nullable=False, server_default=""))
     op.create_table(
         "servers",
         sa.Column("id", sa.String(64), primary_key=True),
@@ -24,5 +23,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("servers")
-    with op.batch_alter_table("conversations") as conversations:
-        conversations.drop_column("owner")
+    op.drop_column("conversations", "owner")

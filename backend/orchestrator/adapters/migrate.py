@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 import orchestrator
-from orchestrator.errors import StoreTooNew
+from orchestrator.errors import BadSetting, StoreTooNew
 
 # Beside the package both in the source tree and where it is installed.
 SCRIPTS = Path(orchestrator.__file__).resolve().parent.parent / "migrations"
@@ -22,8 +22,7 @@ LOCK = 0x636F6465616374  # "codeact": the number of our advisory lock in Postgre
 def migrate(connection: Connection) -> None:
     """Run what is missing inside the connection's transaction, which the caller commits. Raises `StoreTooNew`."""
     _lock(connection)
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config = _config(connection)
     script = ScriptDirectory.from_config(config)
     known = {revision.revision for revision in script.walk_revisions()}
     current = set(MigrationContext.configure(connection).get_current_heads())
@@ -35,6 +34,31 @@ def migrate(connection: Connection) -> None:
         )
     if current != set(script.get_heads()):
         command.upgrade(config, "head")
+
+
+def downgrade(connection: Connection, revision: str) -> None:
+    """Back to the tables of an earlier version, before that one is started. What only the later ones know is lost. Raises
+    `BadSetting` when there is no such revision before the database's."""
+    _lock(connection)
+    config = _config(connection)
+    current = MigrationContext.configure(connection).get_current_revision()
+    script = ScriptDirectory.from_config(config)
+    older = [one.revision for one in script.walk_revisions(head=current or "base")][1:] if current else []
+    if revision not in ("base", *older):
+        known = ", ".join(reversed(older)) or "none"
+        raise BadSetting(f"The database is at revision {current}; before it came {known}. Nothing was changed.")
+    command.downgrade(config, revision)
+
+
+def current(connection: Connection) -> str | None:
+    """The database's revision; None before the first migration."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
 
 
 def _lock(connection: Connection) -> None:

@@ -17,16 +17,19 @@ T = TypeVar("T")
 CONNECT_S, COMMAND_S = 5.0, 60.0
 """After these the server counts as away: one that is unreachable says nothing at all."""
 
+POOL = 8
+"""Connections that are kept, and as many more while there is much to do."""
+
 
 class Postgres:
     """A pool of asyncpg connections, tried before use, so that a restarted server is noticed here."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: int = POOL, overflow: int = POOL) -> None:
         limits = {"timeout": CONNECT_S, "command_timeout": COMMAND_S}
         self._engine: AsyncEngine = create_async_engine(
             url,
-            pool_size=8,
-            max_overflow=8,
+            pool_size=pool,
+            max_overflow=overflow,
             pool_pre_ping=True,
             pool_timeout=CONNECT_S,
             connect_args=limits,

@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from executor.wire import FileChange
 from orchestrator.adapters import counting, servers, sql
 from orchestrator.adapters.databases import Change, Database, Taken
-from orchestrator.adapters.postgres import Postgres
+from orchestrator.adapters.postgres import POOL, Postgres
 from orchestrator.adapters.sqlite import Sqlite
 from orchestrator.errors import Conflict, StoreUnavailable
 from orchestrator.ports import Checkpoint, LeftOpen, OpenTurn, Page, PageJson, Part, Spent
@@ -31,10 +31,11 @@ _EVENT: TypeAdapter[DurableEvent] = TypeAdapter(DurableEvent)
 Opening = Literal["opened", "known", "busy", "unknown", "over"]
 
 
-def create(url: str, *, counts: bool = False) -> SqlStore:
-    """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used. `counts`: what people
-    use is counted with the facts."""
-    return SqlStore(Sqlite(url) if make_url(url).get_backend_name() == "sqlite" else Postgres(url), url, counts=counts)
+def create(url: str, pool: int = POOL, overflow: int = POOL, *, counts: bool = False) -> SqlStore:
+    """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used; to PostgreSQL with `pool`
+    connections that are kept, and `overflow` more at busy times. `counts`: what people use is counted with the facts."""
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    return SqlStore(Sqlite(url) if sqlite else Postgres(url, pool, overflow), url, counts=counts)
 
 
 class SqlStore:
