@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
@@ -33,7 +34,20 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: child.send_signal(number))
     status = child.wait()
+    end_rest()
     return status if status >= 0 else 128 - status
+
+
+def end_rest() -> None:
+    """Kills what the command has left in this group: an engine without its API server serves nobody, and would keep our
+    output open."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, fields = int(stat.parent.name), stat.read_text().rpartition(")")[2].split()
+            if pid != os.getpid() and int(fields[2]) == os.getpgrp():
+                os.kill(pid, signal.SIGKILL)
+        except OSError:  # it has ended meanwhile
+            continue
 
 
 def _end_all(_: int, __: FrameType | None) -> None:

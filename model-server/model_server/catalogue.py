@@ -94,7 +94,7 @@ def find(name: str) -> Model:
         return listed
     directory = Path(name).expanduser()
     if name and directory.is_dir():
-        return _in(directory.resolve())
+        return _in(directory.absolute())
     owner, slash, repository = name.partition("/")
     if slash and owner and repository and "/" not in repository and not name.startswith((".", "~")):
         return _other(repository.lower(), name)

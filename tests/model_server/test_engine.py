@@ -88,6 +88,19 @@ async def test_a_signal_that_ended_it_is_told():
         assert await engine.ended() == 137
 
 
+async def test_what_a_dead_engine_leaves_is_ended_and_keeps_nobody_waiting():
+    said: list[str] = []
+    async with EngineProcess(python(FAMILY), said.append) as engine:
+        async with asyncio.timeout(20):
+            while not said:
+                await asyncio.sleep(0.01)
+        engine_pid, grandchild = (int(pid) for pid in said[0].split()[1:])
+        os.kill(engine_pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            assert await engine.ended() == 137
+        await gone([grandchild])
+
+
 async def test_a_program_that_is_not_there_is_named():
     async with EngineProcess(plan("/no/such/python"), lambda _: None) as engine:
         assert await engine.ended() == 127

@@ -167,7 +167,11 @@ async def test_what_cannot_work_is_explained(models: Path, tmp_path: Path, case,
     if not path.exists():
         await write(models, "codeact-qwen", "qwen2")
     with socket.create_server(("127.0.0.1", free_port())) as taken:
-        places = {"empty": str(tmp_path / "empty-model"), "taken": str(taken.getsockname()[1])}
+        places = {
+            "plain": str(tmp_path / "plain"),
+            "empty": str(tmp_path / "empty-model"),
+            "taken": str(taken.getsockname()[1]),
+        }
         async with serving(str(path), **{name: value.format(**places) for name, value in settings.items()}) as server:
             async with asyncio.timeout(300):
                 assert await server.process.wait() == 1
