@@ -16,9 +16,15 @@ async def examine(service: ServiceSettings, settings: Settings) -> Health:
     """What the backend that is set says of this machine. Uses a data directory of its own, so that it can be
     asked while the service runs."""
     host = settings.host_data_dir  # the machine of the engine sees what lies in the data directory, and nothing else
-    with tempfile.TemporaryDirectory(prefix="codeact-doctor-", dir=service.data_dir if host else None) as directory:
-        there = host / Path(directory).name if host else None
-        manager = make_manager(Path(directory), settings.model_copy(update={"host_data_dir": there}))
+    above = service.data_dir if host else None
+    update: dict[str, Path | None] = {}
+    if settings.backend == "kubernetes":  # a pod sees what lies in the volume of the workspaces, and nothing else
+        above = settings.kube_claim_dir or service.data_dir / "workspaces"
+        above.mkdir(parents=True, exist_ok=True)
+        update["kube_claim_dir"] = above
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=above) as directory:
+        update["host_data_dir"] = host / Path(directory).name if host else None
+        manager = make_manager(Path(directory), settings.model_copy(update=update))
         try:
             return await manager.check()
         finally:

@@ -52,7 +52,7 @@ def kubernetes(data: Path, chosen: Settings) -> Backend:
 
     options = Options(
         image=chosen.image,
-        workspaces=data / "workspaces",
+        workspaces=chosen.kube_claim_dir or data / "workspaces",
         namespace=chosen.kube_namespace,
         config=chosen.kube_config,
         claim=chosen.kube_claim,

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     kube_namespace: str = "codeact-sandboxes"
     kube_config: Path | None = None  # a kubeconfig file; empty: the pod's own ServiceAccount
     kube_claim: str = "codeact-workspaces"  # the PersistentVolumeClaim mounted at <data directory>/workspaces
+    kube_claim_dir: Path | None = None  # where this process has that volume, if not there
     kube_account: str = "codeact-sandbox"  # the ServiceAccount of sandboxes, which may do nothing
     kube_runtime_class: str = ""  # gvisor, kata, …
     kube_nodes: str = ""  # name=value: the label, and the taint, of the nodes for sandboxes

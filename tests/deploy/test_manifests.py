@@ -200,7 +200,7 @@ def test_the_backend_starts_with_its_settings(overlay, monkeypatch, tmp_path):
     told = settings.model_dump()
     assert told["auth"] == "accounts" and told["kernel_url"] == "http://executor.codeact-sandboxes:8100"
     assert told["store_url"].startswith("postgresql+asyncpg://") and told["bus_url"].startswith("redis://")
-    assert told["model_name"] and told["metrics_port"] == 9100
+    assert told["model_name"] and told["metrics_port"] == 9464
 
 
 def test_a_sandbox_is_selected_by_the_policies_and_keeps_the_policy_of_all_pods():

@@ -35,12 +35,12 @@ OUTSIDERS = (
     Party("metadata", address="169.254.169.254"),
     Party("neighbour", address="192.168.1.5"),
 )
-PORTS = (22, 53, 80, 443, 5432, 6379, 6443, 8000, 8080, 8081, 8100, 8101, 8888, 9100, 10250)
+PORTS = (22, 53, 80, 443, 5432, 6379, 6443, 8000, 8080, 8081, 8100, 8101, 8888, 9464, 10250)
 NAMES = {(who, "dns", 53) for who in ("backend", "frontend", "migrate", "executor", "model-server")}
 TABLE = NAMES | {
     ("ingress", "frontend", 8080),
     ("frontend", "backend", 8000),
-    ("prometheus", "backend", 9100),
+    ("prometheus", "backend", 9464),
     ("prometheus", "executor", 8100),
     ("backend", "executor", 8100),
     ("backend", "model-server", 8000),

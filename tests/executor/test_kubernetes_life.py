@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from executor.doctor import examine
 from executor.sandbox.base import Limits, Profile, SandboxUnavailable, Spec
 from executor.sandbox.gateway import answered_at
 from executor.sandbox.kubernetes import making, pod
 from executor.sandbox.kubernetes.backend import Kubernetes
 from executor.sandbox.kubernetes.body import PORT, digest_of
+from executor.sandbox.kubernetes.door import Door
+from executor.settings import ServiceSettings, Settings
 from tests.executor import seen
 from tests.executor.kernel_client import run
 from tests.support import cluster as clusters
@@ -249,6 +252,20 @@ async def test_what_cannot_be_is_refused_with_what_to_do(cluster, tmp_path, monk
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(SandboxUnavailable, match="run as user 10001"):
         await clusters.backend(cluster, tmp_path).create(spec(tmp_path))
+
+
+async def test_the_doctor_looks_beside_a_service_that_runs(cluster, tmp_path):
+    """Its pod has a directory in the volume that the nodes have, and knocks at the door that the service holds open."""
+    door = Door("127.0.0.1:18102")
+    await door.open()
+    claim = clusters.claim(cluster, tmp_path / "workspaces")
+    chosen = {"image": clusters.IMAGE, "kube_config": cluster.kubeconfig(), "kube_claim": claim, "kube_door": door.at}
+    settings = Settings(_env_file=None, backend="kubernetes", **chosen)
+    health = await examine(ServiceSettings(_env_file=None, data_dir=tmp_path), settings)
+    await door.close()
+    assert health.ok and "no network" not in health.words, health.words
+    left = [path.name for path in (tmp_path / "workspaces").rglob("*")]
+    assert left == [".warm"] and door.knocks == 0
 
 
 def test_a_pod_gives_its_node_the_time_that_a_gateway_needs_to_end():

@@ -2,7 +2,7 @@
 
 A row is an acceptance test of the executor's notes (`test_t7_…`, `test_t20_t35_…`) or the contract suite. A column is a
 backend, known by the parameter in a test's id (`[docker]`, `[docker-name]`) or by the file's name. Of the others, those
-marked `sandbox` ran on the default backend and count there alone; those that need no sandbox count for both.
+marked `sandbox` ran on the default backend and count there alone; those that need no sandbox count for all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-BACKENDS = ("bubblewrap", "docker")
+BACKENDS = ("bubblewrap", "docker", "kubernetes")
 NUMBER = re.compile(r"_t(\d+)(?=_)")
 CONTRACT = "contract"
 TITLES = {
@@ -96,10 +96,10 @@ class Table:
         if not self.cells:
             return
         terminalreporter.section("the executor on its backends")
-        terminalreporter.write_line(f"{'test':<64}{BACKENDS[0]:<28}{BACKENDS[1]}")
+        terminalreporter.write_line(f"{'test':<64}{''.join(f'{name:<28}' for name in BACKENDS).rstrip()}")
         for row in sorted({row for row, _ in self.cells}, key=order):
-            left, right = (self.cells[row, name].words() for name in BACKENDS)
-            terminalreporter.write_line(f"{title(row):<64}{left:<28}{right}")
+            words = "".join(f"{self.cells[row, name].words():<28}" for name in BACKENDS)
+            terminalreporter.write_line(f"{title(row):<64}{words.rstrip()}")
 
 
 def rows_of(nodeid: str) -> list[str]:

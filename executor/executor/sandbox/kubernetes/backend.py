@@ -9,6 +9,7 @@ share; each pod has its own workspace of it and no more.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import os
@@ -160,6 +161,9 @@ class Kubernetes:
         try:
             await door.open()
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                log.info("%s is open already: another executor of this pod has it", door.at)
+                return
             raise SandboxUnavailable(f"CODEACT_SANDBOX_KUBE_DOOR={door.at} cannot be opened: {error}.") from error
         self.door = door
 

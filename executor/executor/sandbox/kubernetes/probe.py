@@ -51,7 +51,7 @@ def version(text: str) -> Feature:
 
 def asked(sandbox: Pod, backend: Kubernetes) -> list[Feature]:
     """Whether the cluster made what it was asked for."""
-    spec, door = facts.part(sandbox.seen, "spec"), backend.door
+    spec, knocks = facts.part(sandbox.seen, "spec"), backend.door.knocks if backend.door is not None else 0
     [container] = facts.part(spec, "containers")
     secured, runtime = facts.part(container, "securityContext"), facts.part(spec, "runtimeClassName") or ""
     usage = sandbox.usage()
@@ -65,9 +65,9 @@ def asked(sandbox: Pod, backend: Kubernetes) -> list[Feature]:
         told("user namespace", facts.part(spec, "hostUsers") is False, "", "off (CODEACT_SANDBOX_KUBE_USERS)"),
         told(
             "no network",
-            door is not None and door.knocks == 0,
-            "the executor's door cannot be reached from a sandbox",
-            "the cluster was slow to close it" if door is not None else "not tried: CODEACT_SANDBOX_KUBE_DOOR is not set",
+            bool(backend.options.door) and not knocks,
+            f"a sandbox has tried to reach {backend.options.door}, in vain",
+            "the cluster was slow to close it" if knocks else "not tried: CODEACT_SANDBOX_KUBE_DOOR is not set",
         ),
         told("pids limit", backend.options.users, "from inside", "the kubelet's podPidsLimit: set it on the nodes"),
         told("counters", usage.memory is not None, "told by the gateway", "its cgroups are not mounted in its pod"),
