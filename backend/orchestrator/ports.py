@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus
+from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus, Settled
 from orchestrator.agent import signals
 from orchestrator.protocol.events import DurableEvent, Live
 from orchestrator.protocol.frames import ConversationSummary
@@ -106,6 +106,10 @@ class Kernel(Protocol):
 
     async def sandboxes(self) -> list[SandboxLine]:
         """Those of all conversations, whoever drives them. Raises KernelUnavailable."""
+        ...
+
+    async def settle(self) -> list[Settled]:
+        """What sandboxes have used beside their cells since that was last told, to whomever. Raises KernelUnavailable."""
         ...
 
     async def end(self, conversation: str) -> None:
@@ -281,6 +285,10 @@ class Entry:
 
     cursor: str
     data: bytes
+
+
+OLDEST = "oldest"
+"""A cursor before everything that is retained: for requests that may be heard twice but should not be missed."""
 
 
 class TooOld(Exception):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from orchestrator.ports import Spent
+
 DAY_S = 86400
 MOST = 2**53
 """No count or limit is larger: what every JSON reader takes for a whole number."""
@@ -80,6 +82,10 @@ class Usage(Protocol):
 
     async def now(self, user: str, at: float, *, disk: bool) -> Now:
         """As of the day of `at`. `disk` says whether it is wanted: the files of all the user's conversations."""
+        ...
+
+    async def charge(self, costs: Mapping[str, Spent]) -> None:
+        """What conversations have cost beside their facts, a transaction each. Those that are gone are left out."""
         ...
 
     async def lines(self, since_day: int) -> list[Line]:

@@ -31,7 +31,7 @@ from executor.slot import Slot
 from executor.stopping import RESTART_S
 from executor.store import Store
 from executor.supply import Supply
-from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxLine, SandboxStatus
+from executor.wire import Closed, Health, KernelEvent, KernelState, Rung, SandboxLine, SandboxStatus, Settled
 from executor.wire_claims import Interrupted
 
 log = logging.getLogger(__name__)
@@ -177,6 +177,10 @@ class Manager:
     def sandboxes(self) -> list[SandboxLine]:
         """Those of conversations, and what each uses."""
         return [overview.line(slot, self.clock()) for slot in self._slots.values() if slot.state is not KernelState.NONE]
+
+    def settle(self) -> list[Settled]:
+        """What sandboxes have used beside their cells: each second is told once, here or with a cell."""
+        return [settled for slot in self._slots.values() if (settled := overview.settle(slot)) is not None]
 
     async def end_sandbox(self, conversation: str) -> None:
         """The sandbox ends, whoever drives it; files stay. What runs is stopped, and told so."""

@@ -196,6 +196,15 @@ class SandboxLine(Wire):
     disk: int | None
 
 
+class Settled(Wire):
+    """What a conversation's sandbox has used beside its cells since that was last told: `cpu_s`, CPU seconds of threads
+    that went on (0 while a cell runs, which will tell them). `disk`: bytes of the workspace, as of some seconds ago."""
+
+    conversation: Id
+    cpu_s: float
+    disk: int | None
+
+
 class Feature(Wire):
     """One isolation feature, for `readyz` and `doctor`."""
 

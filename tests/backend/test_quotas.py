@@ -187,6 +187,23 @@ async def test_cpu_time_is_that_of_the_cell_and_refuses_when_it_is_used_up(app, 
     assert "CPU time" in frame["words"]
 
 
+async def test_a_thread_that_goes_on_after_its_cell_is_not_free(app, tab):
+    quotas = app.app.state.quotas
+    await quotas.settle()
+    before = (await used(app))["cpu_seconds"]["used"]
+    burn = (
+        "import threading, time\ndef burn():\n    end = time.thread_time() + 0.6\n    while time.thread_time() < end: pass"
+    )
+    await tab.ask(f"run {burn}\nthreading.Thread(target=burn).start()")
+    for _ in range(120):
+        await quotas.settle()
+        if (await used(app))["cpu_seconds"]["used"] - before >= 0.6:
+            break
+        await asyncio.sleep(0.25)
+    else:
+        pytest.fail("its CPU time was never counted")
+
+
 # ---- what is there now -----------------------------------------------------------------------------------------------
 
 
@@ -253,10 +270,11 @@ async def test_of_two_conversations_at_once_at_the_last_sandbox_one_is_answered(
 async def test_full_disk_refuses_until_a_conversation_is_deleted(app, tab):
     store = app.app.state.parts.store
     await tab.ask("run open('big', 'wb').write(b'x' * 3_000_000)")
-    for _ in range(30):  # the watcher looks every two seconds; the next cell tells what it saw
-        await tab.ask("run import time; time.sleep(0.5)")
+    for _ in range(60):  # the watcher looks every two seconds
+        await app.app.state.quotas.settle()
         if (await used(app))["disk"]["used"] >= 3_000_000:
             break
+        await asyncio.sleep(0.5)
     else:
         pytest.fail("the disk was never told")
     await limit(app, disk=3_000_000)

@@ -158,6 +158,7 @@ async def test_all_sandboxes_are_told_and_one_that_is_ended_keeps_its_files(kern
     assert ran.closed.cpu_s is not None and 0 < ran.closed.cpu_s < 30
     (line,) = [line for line in await kernel.sandboxes() if line.conversation == conversation]
     assert line.state is KernelState.IDLE and line.memory_used
+    assert all(0 <= one.cpu_s < 30 for one in await kernel.settle())
     await kernel.end(conversation)
     assert conversation not in [line.conversation for line in await kernel.sandboxes()]
     ran = await run(kernel, conversation, "print(open('kept').read())")

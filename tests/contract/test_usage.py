@@ -6,8 +6,10 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from sqlalchemy import text
 
-from orchestrator.adapters import store_sql
+from orchestrator.adapters import counting, store_sql
+from orchestrator.adapters import usage as sql
 from orchestrator.adapters.usage import SqlUsage
 from orchestrator.errors import Conflict
 from orchestrator.ports import Spent
@@ -163,3 +165,37 @@ async def test_a_quota_replaces_the_one_before_and_an_empty_one_removes_it(usage
     ]
     await usage.set_quota(QuotaSet("group", "staff", {}))
     assert [quota.scope for quota in await usage.quotas()] == ["user"]
+
+
+async def test_what_sandboxes_use_beside_cells_is_charged_to_their_users(store, usage):
+    await usage.charge({"a": Spent(NOON, cpu_ms=5, disk=70), "c": Spent(NOON, disk=8), "gone": Spent(NOON, cpu_ms=9)})
+    await usage.charge({"a": Spent(NOON, cpu_ms=5)})
+    await usage.charge({})
+    assert await used(usage, "ann") == Used(cpu_ms=10, disk=70) and await used(usage, "bob") == Used(disk=8)
+
+
+async def test_two_servers_at_the_last_unit_open_one(url, store, usage):
+    other = store_sql.create(url, counts=True)
+    results = await asyncio.gather(say(store, "a", "t1", most=1), say(other, "b", "t1", most=1))
+    assert sorted(results) == ["opened", "over"]
+    await other.close()
+
+
+async def test_every_statement_of_a_message_uses_an_index(tmp_path):
+    """Those for administrators may look at all; those that a message waits for may not."""
+    store = store_sql.create(f"sqlite+aiosqlite:///{tmp_path}/store.db", counts=True)
+    await store.migrate()
+    hot = (sql.NOW, sql.NOW_WITH_DISK, sql.OPEN_IN, counting.MESSAGE, counting.COST, counting.DISK, counting.MESSAGES)
+
+    def plans(connection):
+        for statement in hot:
+            values = dict.fromkeys(statement.compile().params, 1)
+            for row in connection.execute(text(f"EXPLAIN QUERY PLAN {statement.text}"), values):
+                yield row.detail
+
+    found = await store.database.read(lambda connection: list(plans(connection)))
+    assert (
+        found
+        and [plan for plan in found if plan.startswith("SCAN") and "INDEX" not in plan and "CONSTANT" not in plan] == []
+    )
+    await store.close()

@@ -67,3 +67,25 @@ async def test_ending_what_is_not_there_is_nothing_and_an_id_that_is_none_is_ref
     assert manager.sandboxes() == []
     with pytest.raises(ValueError, match="id"):
         await manager.end_sandbox("../etc")
+
+
+async def test_threads_that_go_on_are_settled_once_and_not_told_again_with_the_next_cell(manager):
+    chat = Chat(manager)
+    code = "import threading\ndef burn():" + BURN.format(seconds=0.6).replace("\n", "\n    ").replace("process", "thread")
+    started = await chat.run(f"{code}\nthread = threading.Thread(target=burn); thread.start()")
+    settled = 0.0
+    while started.closed.cpu_s + settled < 0.6:
+        (one,) = manager.settle()
+        settled += one.cpu_s
+        await asyncio.sleep(0.05)
+    assert (await chat.run("thread.join()")).closed.cpu_s < 0.3
+    assert sum(one.cpu_s for one in manager.settle()) < 0.3
+
+
+async def test_what_a_running_cell_uses_is_left_to_the_cell(manager):
+    chat = Chat(manager)
+    running = asyncio.create_task(chat.run(BURN.format(seconds=0.5)))
+    while (await manager.status(chat.id)).state is not KernelState.BUSY:
+        await asyncio.sleep(0.05)
+    assert sum(one.cpu_s for one in manager.settle()) == 0
+    assert (await running).closed.cpu_s >= 0.5

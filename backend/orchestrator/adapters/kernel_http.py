@@ -16,7 +16,7 @@ import aiohttp
 from pydantic import TypeAdapter, ValidationError
 
 from executor import tracing
-from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxLine, SandboxStatus
+from executor.wire import Closed, Health, KernelEvent, Outcome, SandboxLine, SandboxStatus, Settled
 from orchestrator.adapters.leases import FENCED, UNREACHED, Fenced, Leases, Refused, words_of
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.adapters.run_stream import HungUp, Runs, lines, unless
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 EVENT: TypeAdapter[KernelEvent] = TypeAdapter(KernelEvent)
 SANDBOXES: TypeAdapter[list[SandboxLine]] = TypeAdapter(list[SandboxLine])
+SETTLED: TypeAdapter[list[Settled]] = TypeAdapter(list[Settled])
 CONNECT_S = 5.0
 ANSWER_S = 30.0  # for everything but runs and restarts
 RESTART_S = 90.0
@@ -159,6 +160,12 @@ class HttpKernel:
             async with self._http.get(f"{self._url}/v1/sandboxes") as answer:
                 await self._check("", answer)
                 return SANDBOXES.validate_json(await answer.read())
+
+    async def settle(self) -> list[Settled]:
+        with self._telling("What sandboxes have used is not known"):
+            async with self._http.post(f"{self._url}/v1/sandboxes/settle") as answer:
+                await self._check("", answer)
+                return SETTLED.validate_json(await answer.read())
 
     async def end(self, conversation: str) -> None:
         with self._telling("The sandbox could not be ended"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from executor.local import make_manager
 from executor.manager import Manager
 from executor.sandbox.base import SandboxUnavailable
-from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus
+from executor.wire import Health, KernelEvent, SandboxLine, SandboxStatus, Settled
 from orchestrator.adapters.remembered import RememberedHealth
 from orchestrator.errors import KernelUnavailable
 
@@ -55,6 +55,9 @@ class LocalKernel:
 
     async def sandboxes(self) -> list[SandboxLine]:
         return self._manager.sandboxes()
+
+    async def settle(self) -> list[Settled]:
+        return self._manager.settle()
 
     async def end(self, conversation: str) -> None:
         await self._manager.end_sandbox(conversation)

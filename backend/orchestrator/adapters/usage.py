@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, text
 
+from orchestrator.adapters import counting
 from orchestrator.adapters.databases import Database
+from orchestrator.ports import Spent
 from orchestrator.usage import Line, LiveTurn, Now, QuotaSet, Scope, Used, What, day_of
 
 _OF_DAY = "COALESCE((SELECT {column} FROM usage WHERE day = :day AND user_id = :user), 0)"
@@ -39,6 +41,11 @@ class SqlUsage:
         statement = NOW_WITH_DISK if disk else NOW
         ((group, messages, tokens, cpu_ms, size),) = await self._database.find(statement, {"user": user, "day": day_of(at)})
         return Now(str(group), Used(int(messages), int(tokens), int(cpu_ms), int(size)))
+
+    async def charge(self, costs: Mapping[str, Spent]) -> None:
+        for conversation, spent in costs.items():  # one transaction each: none holds two conversations' rows
+            if changes := counting.cost(conversation, spent):
+                await self._database.change(changes, needed=0)
 
     async def lines(self, since_day: int) -> list[Line]:
         rows = await self._database.read(lambda connection: connection.execute(LINES, {"since": since_day}).all())

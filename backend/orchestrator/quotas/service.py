@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from executor.wire import KernelState
 from orchestrator.errors import KernelUnavailable, OverQuota
-from orchestrator.ports import Kernel
+from orchestrator.ports import Kernel, Spent
 from orchestrator.quotas import policy
 from orchestrator.quotas.policy import Standing
 from orchestrator.usage import Limits, QuotaSet, Usage, What
@@ -22,7 +22,9 @@ from orchestrator.usage import Limits, QuotaSet, Usage, What
 log = logging.getLogger(__name__)
 
 AGAIN_S = 15.0
-"""How long another server's change of a quota may take to be heard of here."""
+"""How long another server's change of a quota may take to be heard of here, and what sandboxes use beside cells."""
+NOTHING_S = 0.01
+"""CPU seconds of a sandbox that does nothing: looking after itself is not the user's."""
 
 
 class Quotas:
@@ -36,6 +38,7 @@ class Quotas:
         self._sets: Sequence[QuotaSet] = ()
         self._reading: asyncio.Task[None] | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._disks: dict[str, int | None] = {}  # bytes of conversations' files, as counted last
         self._let_in: dict[str, str] = {}  # conversations that are about to have a sandbox, and their users
 
     async def start(self) -> None:
@@ -61,6 +64,19 @@ class Quotas:
         await self.read()
 
     # ---- the gate ----------------------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Count what sandboxes use beside their cells: threads that go on, and files that were written at the last moment.
+        Raises `KernelUnavailable`, `StoreUnavailable`."""
+        at, before = self._clock(), self._disks
+        told = await self._kernel.settle()
+        self._disks = {one.conversation: one.disk for one in told}
+        costs = {
+            one.conversation: Spent(at, cpu_ms=round(one.cpu_s * 1000), disk=one.disk)
+            for one in told
+            if one.cpu_s >= NOTHING_S or one.disk != before.get(one.conversation)
+        }
+        await self._usage.charge(costs)
 
     async def admit(self, user: str, conversation: str) -> int | None:
         if not policy.concerns(self.settings, self._sets, user):
@@ -148,5 +164,6 @@ class Quotas:
             await asyncio.sleep(AGAIN_S)
             try:
                 await self.read()
+                await self.settle()
             except Exception as error:  # what was known goes on to hold
                 log.warning("the quotas could not be read anew: %s", error)

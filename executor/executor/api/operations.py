@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from executor.manager import Manager
 from executor.metrics import CONTENT_TYPE, Counted, renderer
-from executor.wire import Id, SandboxLine
+from executor.wire import Id, SandboxLine, Settled
 
 
 def operation_routes(manager: Manager) -> APIRouter:
@@ -21,6 +21,11 @@ def operation_routes(manager: Manager) -> APIRouter:
     @api.get("/v1/sandboxes")
     async def sandboxes() -> list[SandboxLine]:
         return manager.sandboxes()
+
+    @api.post("/v1/sandboxes/settle")
+    async def settle() -> list[Settled]:
+        """An answer that gets lost costs its reader what it told; nothing is ever told twice."""
+        return manager.settle()
 
     @api.delete("/v1/sandboxes/{conversation}", status_code=204)
     async def end(conversation: Id) -> None:
