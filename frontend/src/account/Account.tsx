@@ -9,6 +9,7 @@ import { When } from "../ui/When";
 import { useLoaded } from "../ui/useLoaded";
 import { agentName } from "./agent";
 import { accounts } from "./api";
+import { ConnectProvider } from "./Providers";
 import { Quota } from "./Quota";
 import type { MadeToken,  SessionLine,  TokenLine,  User } from "../protocol";
 
@@ -21,6 +22,7 @@ export function Account({ me, before, after }: { me: User; before: ReactNode; af
       </Section>
       <Quota />
       <Password />
+      <ConnectProvider />
       <Sessions />
       <Tokens />
     </Sheet>

@@ -1,20 +1,12 @@
 import { useState } from "react";
 import { Field, Form, Problem, useWork } from "../ui/Form";
-import { accounts, providerPath } from "./api";
+import { accounts } from "./api";
 import { Door } from "./Door";
-import { forgetSecrets, takeSecret, takeSignInError } from "./secrets";
+import { ProviderButtons, signInWords } from "./Providers";
+import { forgetSecrets, takeSecret } from "./secrets";
 import type { AuthState,  SignInError } from "../protocol";
 
 const PASSWORD_HINT = "At least 10 characters. A few words that belong together only for you are good.";
-
-const PROVIDER_WORDS: Record<SignInError, string> = {
-  cancelled: "Signing in was cancelled at the provider. Try again, or use your password.",
-  expired: "That took too long, or came back to another browser. Try again.",
-  failed: "The provider does not answer as it should. Try again later, or tell an administrator: the server’s log has the cause.",
-  no_account: "You have no account here, and nobody new is let in. Ask an administrator for an invitation.",
-  email_taken: "There is an account with your address already. Sign in with its password.",
-  disabled: "Your account is locked. Ask an administrator.",
-};
 
 /** Sign in; or, as the server allows, make an account; or set a new password from an administrator's link. */
 export function Entrance({ state, onIn }: { state: AuthState; onIn: () => void }) {
@@ -36,7 +28,7 @@ export function Entrance({ state, onIn }: { state: AuthState; onIn: () => void }
   const allowed = state.registration === "first" || state.registration === "open" || invite !== null;
   return registering && allowed ? (
     <Register
-      first={state.registration === "first"}
+      state={state}
       invite={invite}
       onIn={() => {
         forgetSecrets();
@@ -53,29 +45,29 @@ function SignIn({ state, onIn, onRegister }: { state: AuthState; onIn: () => voi
   const work = useWork();
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
-  const [failed] = useState(takeSignInError);
+  const [failed] = useState(signInWords);
   return (
     <Door title="Sign in">
-      <Problem words={failed === null ? "" : (PROVIDER_WORDS[failed as SignInError] ?? PROVIDER_WORDS.failed)} />
+      <Problem words={failed} />
       <Form work={work} submit="Sign in" onSubmit={() => accounts.signIn(email, password).then(onIn)} beside={onRegister && <Other words="Make an account" onClick={onRegister} />}>
         <Field label="Email" type="email" autoComplete="username" required autoFocus value={email} onChange={setEmail} />
         <Field label="Password" type="password" autoComplete="current-password" required value={password} onChange={setPassword} />
       </Form>
-      {state.oidc.length > 0 && (
-        <div className="row">
-          {state.oidc.map(({ id, label }) => (
-            <a key={id} className="button" href={providerPath(id)}>
-              Continue with {label}
-            </a>
-          ))}
-        </div>
-      )}
+      <ProviderButtons providers={state.oidc} invite={null} />
       <p className="aside">Forgot your password? An administrator of this server can give you a link to set a new one.</p>
     </Door>
   );
 }
 
-function Register({ first, invite, onIn, onBack }: { first: boolean; invite: string | null; onIn: () => void; onBack: () => void }) {
+interface RegisterProps {
+  state: AuthState;
+  invite: string | null;
+  onIn: () => void;
+  onBack: () => void;
+}
+
+function Register({ state, invite, onIn, onBack }: RegisterProps) {
+  const first = state.registration === "first";
   const work = useWork();
   const [name, setName] = useState("");
   const [email, setEmail] = useState("");
@@ -89,6 +81,7 @@ function Register({ first, invite, onIn, onBack }: { first: boolean; invite: str
         <Field label="Email" type="email" autoComplete="username" required value={email} onChange={setEmail} />
         <Field label="Password" type="password" autoComplete="new-password" required minLength={10} hint={PASSWORD_HINT} value={password} onChange={setPassword} />
       </Form>
+      <ProviderButtons providers={state.oidc} invite={invite} />
     </Door>
   );
 }

@@ -1,5 +1,5 @@
 import { request, send } from "../connection";
-import type { AuthState,  MadeToken,  SessionList,  TokenList, QuotaList } from "../protocol";
+import type { AuthState, Leave, MadeToken, QuotaList, SessionList, TokenList, Visit } from "../protocol";
 
 const at = (kind: string, id: string) => `/api/auth/${kind}/${encodeURIComponent(id)}`;
 
@@ -18,6 +18,11 @@ export const accounts = {
   makeToken: (label: string, scopes: string[], days: number | null): Promise<MadeToken> =>
     send("POST", "/api/auth/tokens", { label, scopes, days }),
   dropToken: (id: string): Promise<unknown> => send("DELETE", at("tokens", id)),
+  /** The browser leaves for the provider. */
+  visit: async (id: string, visit: Visit): Promise<void> => {
+    const { location: there } = await send<Leave>("POST", providerPath(id), visit);
+    location.assign(there);
+  },
   quota: (): Promise<QuotaList> => request("/api/quota"),
 };
 

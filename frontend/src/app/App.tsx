@@ -6,7 +6,7 @@ import type { Conversations } from "../conversations";
 import { Icon } from "../ui/Icon";
 import { ThemeToggle } from "../ui/ThemeToggle";
 import { Banner } from "./Banner";
-import { Account } from "../account";
+import { Account, SignInProblem } from "../account";
 import type { User } from "../account";
 import { Admin } from "../admin";
 import { Foot } from "./Foot";
@@ -54,6 +54,7 @@ export function App({ connection, conversations, me }: Props) {
       <Sidebar conversations={conversations} current={id} onOpen={open} foot={me && <Foot me={me} onGo={close} />} />
       {drawer && <button type="button" className="scrim" aria-label="Close the list" onClick={() => setDrawer(false)} />}
       <div className="page">
+        {me && <SignInProblem />}
         <Banner status={status} onReconnect={() => connection.wake()} />
         {me && place.page === "account" ? (
           <Account me={me} before={before} after={after} />
