@@ -4,7 +4,7 @@ import { accounts } from "./api";
 import { Door } from "./Door";
 import { ProviderButtons, signInWords } from "./Providers";
 import { forgetSecrets, takeSecret } from "./secrets";
-import type { AuthState,  SignInError } from "../protocol";
+import type { AuthState } from "../protocol";
 
 const PASSWORD_HINT = "At least 10 characters. A few words that belong together only for you are good.";
 
