@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from orchestrator.journal import encode
-from orchestrator.ports import Bus, TooOld
+from orchestrator.ports import OLDEST, Bus, TooOld
 from orchestrator.protocol.base import Id, Value
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Control:
         await self._bus.publish(CHANNEL, encode(request))
 
     async def follow(self, cursor: str | None = None) -> None:
-        """For ever. A bus that is away, or has forgotten where we stood, is followed from where it is now."""
+        """For ever. A bus that has forgotten where we stood is followed from the oldest that it holds: hearing a request
+        again changes nothing."""
         while True:
             try:
                 cursor = cursor or await self._bus.head(CHANNEL)
@@ -63,7 +64,7 @@ class Control:
                         cursor = entry.cursor
                         await self._heard(entry.data)
             except TooOld:
-                cursor = None
+                cursor = OLDEST
             except Exception as error:
                 log.warning("the other servers are not heard: %s", error)
                 await asyncio.sleep(AGAIN_S)

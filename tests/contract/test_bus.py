@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.adapters import bus_redis
 from orchestrator.adapters.bus_memory import OVERHEAD, MemoryBus
-from orchestrator.ports import TooOld
+from orchestrator.ports import OLDEST, TooOld
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -147,6 +147,16 @@ async def test_a_cursor_from_the_future_is_too_old(bus):
     life, n = cursor.rsplit("-", 1)
     with pytest.raises(TooOld):
         await anext(bus.follow("a", f"{life}-{int(n) + 1}"))
+
+
+async def test_from_the_oldest_on_everything_is_heard_that_is_retained_and_what_comes(bus):
+    async with aclosing(bus.follow("a", OLDEST)) as batches:
+        assert await asyncio.wait_for(anext(batches), 5) == []
+        await tell(bus, "a", "1")
+        assert [entry.data for entry in await asyncio.wait_for(anext(batches), 5)] == [b"1"]
+    await tell(bus, "a", "2", "3")
+    await bus.head("a")
+    assert await read(bus, "a", OLDEST, 3) == [b"1", b"2", b"3"]
 
 
 async def test_the_bus_says_that_it_is_ready(bus):

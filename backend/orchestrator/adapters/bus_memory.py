@@ -15,7 +15,7 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 
-from orchestrator.ports import Entry, Part, TooOld
+from orchestrator.ports import OLDEST, Entry, Part, TooOld
 
 CHANNEL_BYTES = 16 * 2**20
 TOTAL_BYTES = 256 * 2**20
@@ -93,6 +93,8 @@ class MemoryBus:
         return self._cursor(log.last if log is not None else self._n)
 
     async def follow(self, channel: str, cursor: str) -> AsyncGenerator[list[Entry], None]:
+        if cursor == OLDEST:
+            cursor = self._cursor(self._log(channel).forgotten)
         at = self._position(cursor)
         log = self._log(channel)
         log.followers += 1

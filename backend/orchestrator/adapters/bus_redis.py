@@ -21,7 +21,7 @@ from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble, ended, ref
 from orchestrator.adapters.redis_reader import Feed, Reader
 from orchestrator.adapters.redis_writer import AGAIN_S, CHANNEL_BYTES, CHANNEL_ENTRIES, WAITING_BYTES, Writer
 from orchestrator.errors import BadSetting
-from orchestrator.ports import Entry, Part
+from orchestrator.ports import OLDEST, Entry, Part
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,11 @@ class RedisBus:
         return self._writer.ids.next()
 
     async def follow(self, channel: str, cursor: str) -> AsyncGenerator[list[Entry], None]:
-        position(cursor)
-        await self._writer.sent(channel, cursor)
+        if cursor == OLDEST:
+            cursor = await self._oldest(channel)
+        else:
+            position(cursor)
+            await self._writer.sent(channel, cursor)
         with self._reader.following(channel) as feed:
             at, seen, first = cursor, -1, True
             while True:
@@ -105,6 +108,16 @@ class RedisBus:
         self._writer.seen(channel, head)
         return head
 
+    async def _oldest(self, channel: str) -> str:
+        """A place before all that the stream holds, once Redis is there."""
+        while True:
+            await self._link.mended()
+            try:
+                rows: Any = await self._link.asks.xrange(self._prefix + channel, count=1)
+                return of_rows(rows)[0].before if rows else await self._head(channel)
+            except Trouble:
+                await asyncio.sleep(AGAIN_S)
+
     async def _after(self, channel: str, feed: Feed, at: str, patience_s: float) -> tuple[list[Item], int]:
         """What the stream holds after `at`, and the feed's epoch as of then, or -1 when there may be more. Waits while
         Redis is away, and for so long when it has lost the channel. Raises `TooOld`."""
@@ -112,7 +125,7 @@ class RedisBus:
             await feed.subscribed.wait()  # from here on nothing is missed
             epoch = feed.epoch
             try:
-                rows: Any = await self._link.asks.xrange(self._prefix + channel, min=at, count=PAGE)
+                rows: Any = await self._link.asks.xrange(self._prefix + channel, min=at or "-", count=PAGE)
             except Trouble:
                 await asyncio.sleep(AGAIN_S)
                 await self._link.mended()
