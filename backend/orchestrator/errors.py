@@ -14,6 +14,7 @@
     │   └── Invalid              the request itself is wrong; `param` names the field
     ├── KernelTaken              another server has claimed the kernel; nothing ran
     ├── Conflict                 another owner drives this turn: stop driving it
+    ├── BackupRefused            a backup cannot be made or restored like this
     ├── BadSetting               a setting makes no sense; nothing was started
     └── StoreUnavailable         the database does not answer; trying again later may help
         └── StoreTooNew          a newer version of this program wrote the database: it is left alone
@@ -160,6 +161,12 @@ class KernelTaken(CodeActError):
 
 class BadSetting(CodeActError):
     """Raised while starting; `words` name the setting."""
+
+
+class BackupRefused(CodeActError):
+    """A store is not saved, or a file not restored; nothing has changed."""
+
+    status = 409
 
 
 class StoreUnavailable(CodeActError):

@@ -21,7 +21,7 @@ LOCK = 0x636F6465616374  # "codeact": the number of our advisory lock in Postgre
 
 def migrate(connection: Connection) -> None:
     """Run what is missing inside the connection's transaction, which the caller commits. Raises `StoreTooNew`."""
-    _lock(connection)
+    lock(connection)
     config = _config(connection)
     script = ScriptDirectory.from_config(config)
     known = {revision.revision for revision in script.walk_revisions()}
@@ -39,7 +39,7 @@ def migrate(connection: Connection) -> None:
 def downgrade(connection: Connection, revision: str) -> None:
     """Back to the tables of an earlier version, before that one is started. What only the later ones know is lost. Raises
     `BadSetting` when there is no such revision before the database's."""
-    _lock(connection)
+    lock(connection)
     config = _config(connection)
     current = MigrationContext.configure(connection).get_current_revision()
     script = ScriptDirectory.from_config(config)
@@ -48,6 +48,24 @@ def downgrade(connection: Connection, revision: str) -> None:
         known = ", ".join(reversed(older)) or "none"
         raise BadSetting(f"The database is at revision {current}; before it came {known}. Nothing was changed.")
     command.downgrade(config, revision)
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Forward to a revision, `head` for the newest; the caller has the lock. Raises `StoreTooNew` for one that is unknown
+    here."""
+    config = _config(connection)
+    known = {one.revision for one in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision not in (*known, "head"):
+        raise StoreTooNew(
+            f"That is of a newer version of CodeAct (its tables are revision {revision}, this version knows up to"
+            f" {head(connection)}). Update CodeAct first. Nothing was changed."
+        )
+    command.upgrade(config, revision)
+
+
+def head(connection: Connection) -> str | None:
+    """The newest revision that this version knows."""
+    return ScriptDirectory.from_config(_config(connection)).get_current_head()
 
 
 def current(connection: Connection) -> str | None:
@@ -61,9 +79,9 @@ def _config(connection: Connection) -> Config:
     return config
 
 
-def _lock(connection: Connection) -> None:
-    """Two servers that start together migrate one after the other."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
+def lock(connection: Connection) -> None:
+    """Two servers that start together migrate one after the other. Once more in the same transaction does nothing."""
+    if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+    elif not getattr(connection.connection.driver_connection, "in_transaction", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -34,6 +34,12 @@ def leave(connection: Connection, owner: str) -> None:
     connection.execute(sql.LEAVE, {"id": owner})
 
 
+def alive(connection: Connection) -> int:
+    """How many servers live."""
+    count: int = connection.execute(sql.COUNT_ALIVE, {"alive": _now(connection) - DEAD_S}).scalar_one()
+    return count
+
+
 def left_open(connection: Connection, owner: str) -> list[LeftOpen]:
     rows = connection.execute(sql.LEFT_OPEN, {"owner": owner, "alive": _now(connection) - DEAD_S})
     return [LeftOpen(*row) for row in rows]

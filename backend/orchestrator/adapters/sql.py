@@ -83,6 +83,7 @@ BEAT = text(
     "INSERT INTO servers (id, seen_at) VALUES (:id, :now) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
 )
 LEAVE = text("DELETE FROM servers WHERE id = :id")
+COUNT_ALIVE = text("SELECT count(*) FROM servers WHERE seen_at > :alive")
 FORGET_SERVERS = text("DELETE FROM servers WHERE seen_at < :before")
 HAND_OVER = text("UPDATE conversations SET owner = :owner WHERE id = :conversation")
 _OWNER_IS_DEAD = "NOT EXISTS (SELECT 1 FROM servers s WHERE s.id = turns.owner AND s.seen_at > :alive)"

@@ -50,6 +50,12 @@ class SqlStore:
         """Bring the tables up to this version. Raises `StoreTooNew`, `StoreUnavailable`."""
         await self._database.write(_migrate)
 
+    async def downgrade(self, revision: str) -> None:
+        """Back to the tables of an earlier version. Raises `BadSetting`, `StoreUnavailable`."""
+        from orchestrator.adapters import migrate  # Alembic takes a while to load
+
+        await self._database.write(lambda connection: migrate.downgrade(connection, revision))
+
     # ---- conversations -----------------------------------------------------------------------------------------------
 
     async def create_conversation(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:

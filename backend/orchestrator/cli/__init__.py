@@ -6,8 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from orchestrator import __version__
+
+DATA_DIR = Path("-")  # stands for the workspaces in the data directory, which the settings know
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.command == "migrate":
         from orchestrator.cli import migrate
 
-        return migrate.run(settings)
+        return migrate.run(settings, chosen.back)
+    if chosen.command in ("backup", "restore"):
+        from orchestrator.cli import backup
+
+        files = settings.data_dir / "workspaces" if chosen.files is DATA_DIR else chosen.files
+        if chosen.command == "backup":
+            return backup.save(settings, chosen.file, files)
+        return backup.restore(settings, chosen.file, files, chosen.replace)
     from orchestrator.cli import chat
 
     return chat.run(settings, chosen.url, chosen.conversation, chosen.question)
@@ -43,7 +53,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"codeact {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run the server, with its own model unless CODEACT_MODEL_URL names another")
-    commands.add_parser("migrate", help="bring the database up to this version and end (`serve` does so too)")
+    migrate = commands.add_parser("migrate", help="bring the database up to this version and end (`serve` does so too)")
+    migrate.add_argument("--back", metavar="REVISION", help="back to the tables of an earlier version, before that one starts")
+    backup = commands.add_parser("backup", help="save all conversations and accounts to one file; servers may run meanwhile")
+    restore = commands.add_parser("restore", help="read such a file into an empty database, of either kind")
+    restore.add_argument("--replace", action="store_true", help="the database is not empty, and what it holds may be lost")
+    for command in (backup, restore):
+        command.add_argument("file", type=Path)
+        command.add_argument("--files", type=Path, nargs="?", const=DATA_DIR, metavar="DIRECTORY",
+                             help="conversations' files too; where they lie if not in the data directory")  # fmt: skip
     chat = commands.add_parser("chat", help="talk to a running server in the terminal")
     chat.add_argument("question", nargs="?", help="ask this and leave; `-` reads it from standard input; none: converse")
     chat.add_argument("--conversation", metavar="ID", help="go on with this conversation, its variables included")

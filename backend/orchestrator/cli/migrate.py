@@ -12,20 +12,23 @@ from orchestrator.settings import Settings
 from orchestrator.wiring import store_url
 
 
-def run(settings: Settings) -> int:
-    """The exit status: 0 when the database is up to date, 1 when it cannot be (and it said why)."""
+def run(settings: Settings, back: str | None = None) -> int:
+    """The exit status: 0 when the database is up to date, or `back` at that revision; 1 when it cannot be (and it said
+    why)."""
     try:
-        asyncio.run(_migrate(store_url(settings)))
+        if not settings.store_url:
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        asyncio.run(_migrate(store_url(settings), back))
     except CodeActError as error:
         print(error, file=sys.stderr)
         return 1
-    print("The database is up to date.")
+    print("The database is up to date." if back is None else f"The database is at revision {back}.")
     return 0
 
 
-async def _migrate(url: str) -> None:
+async def _migrate(url: str, back: str | None) -> None:
     store = store_sql.create(url)
     try:
-        await store.migrate()
+        await (store.migrate() if back is None else store.downgrade(back))
     finally:
         await store.close()
