@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # measurements that need no product do not wait for it to be 
     from tests.support.process import Served
 
 ROOT = Path(__file__).resolve().parents[2]
+COOKIES = ("codeact_session", "codeact_login")  # without accounts, and with them
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -189,7 +190,7 @@ class Socket:
             "GET /ws HTTP/1.1",
             f"Host: {url.netloc}",
             f"Origin: {base_url}",
-            f"Cookie: codeact_session={token}",
+            "Cookie: " + "; ".join(f"{name}={token}" for name in COOKIES),
             "Connection: Upgrade",
             "Upgrade: websocket",
             "Sec-WebSocket-Version: 13",
@@ -243,11 +244,11 @@ class Chat:
         self._served = served
 
     @classmethod
-    async def open(cls, served: Served) -> Self:
-        """A new conversation, subscribed."""
+    async def open(cls, served: Served, token: str = "") -> Self:
+        """A new conversation, subscribed; of whoever's session the token is."""
         conversation = uuid.uuid4().hex
-        cursor = (await page(served, conversation, create=True))["cursor"]
-        socket = await Socket.connect(served.url, token_of(served))
+        cursor = (await page(served, conversation, create=True, token=token))["cursor"]
+        socket = await Socket.connect(served.url, token or token_of(served))
         socket.send(type="subscribe", conversation=conversation, cursor=cursor)
         await socket.until(b'"type":"subscribed"')
         return cls(socket, conversation, served)
@@ -271,11 +272,12 @@ class Chat:
         self.socket.close()
 
 
-async def page(served: Served, conversation: str, *, create: bool = False) -> dict[str, Any]:
+async def page(served: Served, conversation: str, *, create: bool = False, token: str = "") -> dict[str, Any]:
     """The conversation as a browser loads it."""
     url = f"{served.url}/api/conversations/{conversation}"
     jar = aiohttp.CookieJar(unsafe=True)
-    async with aiohttp.ClientSession(cookies={"codeact_session": token_of(served)}, cookie_jar=jar) as http:
+    cookies = dict.fromkeys(COOKIES, token or token_of(served))
+    async with aiohttp.ClientSession(cookies=cookies, cookie_jar=jar) as http:
         if create:
             await http.put(url, json={}, raise_for_status=True)
         async with http.get(url, raise_for_status=True) as answer:
