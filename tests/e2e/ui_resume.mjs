@@ -68,7 +68,7 @@ test("a message sent while there is no connection is delivered once there is", a
   open = false;
   await current.server.close();
   await current.socket.close({ code: 1011 });
-  await page.getByText(/Connection lost/).waitFor();
+  await page.getByText(/Reconnecting…/).waitFor();
   await send(page, "are you there");
   await page.getByText("sending…").waitFor();
   open = true;

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "react";
-import { unready } from "../connection";
+import { trouble, unready } from "../connection";
 import type { Part, Status } from "../connection";
 import { Icon } from "../ui/Icon";
 
@@ -9,25 +9,22 @@ const AGAIN_S = 3;
 /** Says, in words and out of the way, what does not work right now. Reading is never prevented. */
 export function Banner({ status, onReconnect }: { status: Status; onReconnect: () => void }) {
   const parts = useUnready(status.state === "open");
-  if (status.state === "stopped") {
-    return (
-      <Strip words={status.words}>
-        <button type="button" className="button" onClick={() => location.reload()}>
-          Reload
-        </button>
-      </Strip>
-    );
-  }
-  if (status.state === "waiting" || (status.state === "connecting" && status.attempt > 0)) {
-    return (
-      <Strip words="Connection lost. What runs goes on at the server; this page catches up as soon as it is back.">
+  const wrong = trouble(status);
+  if (!wrong) return parts.map((part) => <Strip key={part.name} words={part.words || `The ${part.name} is not ready.`} />);
+  return (
+    <Strip words={wrong.words}>
+      {wrong.again && (
         <button type="button" className="button" onClick={onReconnect} disabled={status.state === "connecting"}>
           {status.state === "connecting" ? "Connecting…" : "Try now"}
         </button>
-      </Strip>
-    );
-  }
-  return parts.map((part) => <Strip key={part.name} words={part.words || `The ${part.name} is not ready.`} />);
+      )}
+      {status.state === "stopped" && (
+        <button type="button" className="button" onClick={() => location.reload()}>
+          Reload
+        </button>
+      )}
+    </Strip>
+  );
 }
 
 function Strip({ words, children }: { words: string; children?: React.ReactNode }) {
@@ -48,7 +45,7 @@ function useUnready(connected: boolean): Part[] {
     let timer: ReturnType<typeof setTimeout> | undefined;
     let over = false;
     const check = async (before: Part[]) => {
-      const found = await unready();
+      const found = (await unready()).filter(({ name }) => name !== "bus"); // the connection itself hears of that, at once
       if (over) return;
       setParts(found.filter(({ name }) => before.some((part) => part.name === name)));
       timer = setTimeout(() => void check(found), (found.length > 0 ? AGAIN_S : CHECK_S) * 1000);

@@ -3,6 +3,7 @@ import type { Frame } from "../protocol";
 import { backoff, classify } from "./classify";
 import { Connection } from "./connection";
 import type { Socket } from "./connection";
+import { trouble } from "./words";
 
 class FakeSocket implements Socket {
   onopen: (() => void) | null = null;
@@ -81,7 +82,7 @@ describe("close codes", () => {
 
 describe("the connection", () => {
   it("is open after hello and knows the model", () => {
-    expect(connected().connection.status).toEqual({ state: "open", model: "m" });
+    expect(connected().connection.status).toEqual({ state: "open", model: "m", late: false });
   });
 
   it("sends nothing before it is open", () => {
@@ -137,6 +138,20 @@ describe("the connection", () => {
     expect(sockets.length).toBe(2);
   });
 
+  it("knows when the server cannot tell it what happens, until it can or another connection begins", () => {
+    const { connection, latest, pass } = connected();
+    latest().tell({ type: "delivery", live: false });
+    expect(connection.status).toEqual({ state: "open", model: "m", late: true });
+    expect(connection.send({ type: "ping" })).toBe(true);
+    latest().tell({ type: "delivery", live: true });
+    expect(connection.status).toMatchObject({ late: false });
+    latest().tell({ type: "delivery", live: false });
+    latest().onclose?.({ code: 1006 });
+    pass(1);
+    latest().tell(HELLO);
+    expect(connection.status).toMatchObject({ state: "open", late: false });
+  });
+
   it("stops with words when it is not wanted, or speaks another protocol", () => {
     const refused = connected();
     refused.latest().onclose?.({ code: 4403 });
@@ -148,5 +163,24 @@ describe("the connection", () => {
     outdated.latest().tell({ type: "hello", protocol: 2, model: "m" });
     expect(outdated.connection.status).toMatchObject({ state: "stopped" });
     expect(outdated.latest().closed).toBe(true);
+  });
+});
+
+describe("words about the connection", () => {
+  it("say that it reconnects, and nothing while all is well or has only begun", () => {
+    expect(trouble({ state: "connecting", attempt: 0 })).toBeNull();
+    expect(trouble({ state: "open", model: "m", late: false })).toBeNull();
+    for (const status of [
+      { state: "open", model: "m", late: true },
+      { state: "waiting", attempt: 1 },
+      { state: "connecting", attempt: 2 },
+    ] as const) {
+      expect(trouble(status)?.words).toMatch(/^Reconnecting… .*goes on.*catches up/);
+      expect(trouble(status)?.again).toBe(status.state !== "open");
+    }
+  });
+
+  it("are the server's own where it has hung up for good", () => {
+    expect(trouble({ state: "stopped", words: "Reload." })).toEqual({ words: "Reload.", again: false });
   });
 });

@@ -2,10 +2,10 @@ import type { Command, Frame } from "../protocol";
 import { PROTOCOL_VERSION } from "../protocol";
 import { backoff, classify } from "./classify";
 
-/** What the page may show about its connection. */
+/** What the page may show about its connection. `late`: what happens does not arrive now, and will be told later. */
 export type Status =
   | { state: "connecting"; attempt: number }
-  | { state: "open"; model: string }
+  | { state: "open"; model: string; late: boolean }
   | { state: "waiting"; attempt: number }
   | { state: "stopped"; words: string };
 
@@ -99,7 +99,9 @@ export class Connection {
     if (frame.type === "hello") {
       if (frame.protocol !== PROTOCOL_VERSION) return this.stop(OUTDATED);
       this.attempt = 0;
-      this.become({ state: "open", model: frame.model });
+      this.become({ state: "open", model: frame.model, late: false });
+    } else if (frame.type === "delivery" && this.status.state === "open") {
+      this.become({ ...this.status, late: !frame.live });
     }
     for (const listener of [...this.frames]) listener(frame);
   }
