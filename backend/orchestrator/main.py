@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -60,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=_words(settings.trusted_proxies))
     app.add_exception_handler(CodeActError, _told)
     app.add_exception_handler(RequestValidationError, _misunderstood)
+    app.add_exception_handler(HTTPException, _refused)
     for router in (
         health.router, live, accounts, oidc, administration, operations, quota, conversations, openai_api, pages.router,
     ):  # fmt: skip
@@ -84,6 +87,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts
+        app.state.removals = removals = Removals(parts.store, parts.kernel)
+        removals.start()
+        tidying.push_async_callback(removals.close)
         app.state.quotas = await _quotas(parts)
         app.state.operations = _operations(parts, app.state.quotas)
         if parts.settings.auth == "accounts":
@@ -116,6 +122,13 @@ async def _told(_: Request, error: Exception) -> JSONResponse:
     """Errors we raise on purpose, in their own words."""
     assert isinstance(error, CodeActError)
     return JSONResponse({"error": type(error).__name__, "detail": error.words}, error.status, error.headers())
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    """What the framework itself refuses."""
+    assert isinstance(error, HTTPException)
+    body = {"error": HTTPStatus(error.status_code).phrase, "detail": f"{error.detail}."}
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 async def _misunderstood(_: Request, error: Exception) -> JSONResponse:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 COOKIE = "codeact_session"
 GUARDED = ("/api", "/ws")
-ERRORS = {401: "Unauthenticated", 403: "forbidden", 415: "unsupported_media_type"}
+ERRORS = {401: "Unauthenticated", 403: "forbidden", 411: "length_required", 413: "too_large", 415: "unsupported_media_type"}
 
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "

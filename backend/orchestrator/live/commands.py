@@ -32,13 +32,15 @@ _WORDS: dict[Opened, tuple[Refusal, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Who is at the other end, how they came, and what they watch. `ending`: we have hung up on them."""
+    """Who is at the other end, how they came, and what they watch. `ending`: we have hung up on them; `working`: on a
+    command of theirs."""
 
     principal: Principal
     via: Via
     reach: Reach
     subscriptions: Subscriptions
     ending: asyncio.Event = field(default_factory=asyncio.Event)
+    working: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def forget(self, conversation: str) -> None:
         """It was deleted: its id may be anybody's now."""

@@ -67,14 +67,15 @@ async def live(socket: WebSocket) -> None:
 
 @contextlib.contextmanager
 def _until_hung_up(socket: WebSocket, connection: Connection) -> Iterator[None]:
-    """The block ends at once when whoever is connected may not be any more."""
+    """The block ends at once when whoever is connected may not be any more; a command that has begun is finished first."""
     task = asyncio.current_task()
     assert task is not None
 
     def hang_up() -> None:
         if not connection.ending.is_set():
             connection.ending.set()
-            task.cancel()
+            if not connection.working.is_set():
+                task.cancel()
 
     try:
         with socket.app.state.presence.connected(connection.principal, hang_up):
@@ -100,7 +101,11 @@ async def _listen(socket: WebSocket, parts: Parts, connection: Connection) -> No
                 await socket.close(CloseCode.MISBEHAVED)
                 return
             continue
+        connection.working.set()
         answer = await serve_command(command, parts, connection)
+        connection.working.clear()
+        if connection.ending.is_set():
+            return
         if parts.turns.draining and isinstance(answer, Refused):
             connection.ending.set()  # unanswered, it is sent again to whoever the page connects to next
             return

@@ -27,6 +27,9 @@ READING = frozenset({"GET", "HEAD", "OPTIONS"})
 FORMS = frozenset({"", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"})
 """What a form of another page could send (and a body without a type, which a script could)."""
 
+MOST_BYTES = 64 * 1024
+"""Of a body that is about accounts."""
+
 NOT_SIGNED_IN = "You are not signed in. Sign in, then try again."
 NO_TOKEN = "That token does not hold: it was removed, has expired, or is not whole. Make a new one on the page."  # noqa: S105
 
@@ -70,7 +73,7 @@ def visit_cookie(secret: str, secure: bool) -> str:
 
 
 class SignedIn(Guard):
-    """ASGI middleware around the whole app. Refusals: 401, 403, 415."""
+    """ASGI middleware around the whole app. Refusals: 401, 403, 411, 413, 415."""
 
     def __init__(self, app: ASGIApp, hosts: list[str], address: Address) -> None:
         super().__init__(app, hosts, address.public_url)
@@ -89,6 +92,8 @@ class SignedIn(Guard):
             return None
         if scope["type"] == "http" and under(path, "/api") and _is_form(scope, headers):
             return Refusal(415, "the body must be JSON (Content-Type: application/json)")
+        if scope["type"] == "http" and (refusal := _too_much(path, headers)):
+            return refusal
         bearer = _bearer(headers)
         secret = bearer or cookie(headers, cookie_name(self._address.secure(scope)))
         if bool(bearer) != secret.startswith(TOKEN):  # sessions are for cookies, tokens for programs
@@ -125,6 +130,18 @@ def _is_form(scope: Scope, headers: Headers) -> bool:
     if scope["method"] in READING or (headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers):
         return False
     return headers.get("content-type", "").partition(";")[0].strip().lower() in FORMS
+
+
+def _too_much(path: str, headers: Headers) -> Refusal | None:
+    """Of what strangers can make us read. The size is known beforehand, or it is not read."""
+    if not (under(path, "/api/auth") or under(path, "/api/admin")):
+        return None
+    if "transfer-encoding" in headers:
+        return Refusal(411, "the length of the body must be said beforehand (Content-Length)")
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MOST_BYTES:
+        return Refusal(413, f"the body is larger than {MOST_BYTES // 1024} KiB")
+    return None
 
 
 def _bearer(headers: Headers) -> str:
