@@ -162,8 +162,8 @@ class Quotas:
     async def _read_on(self) -> None:
         while True:
             await asyncio.sleep(AGAIN_S)
-            try:
-                await self.read()
-                await self.settle()
-            except Exception as error:  # what was known goes on to hold
-                log.warning("the quotas could not be read anew: %s", error)
+            for what, work in (("quotas could not be read anew", self.read), ("use could not be settled", self.settle)):
+                try:
+                    await work()
+                except Exception as error:  # what was known goes on to hold, and what was used is told the next time
+                    log.warning("%s: %s", what, error)
