@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from orchestrator.errors import Forbidden, Refusable
+from orchestrator.errors import Forbidden, Refusable, StoreUnavailable
 from orchestrator.live.reach import Reach
 from orchestrator.live.subscriptions import Subscriptions
 from orchestrator.observability.turns import arrived
@@ -20,6 +20,8 @@ from orchestrator.users.principal import CHAT, Principal
 from orchestrator.wiring import Parts
 
 log = logging.getLogger(__name__)
+
+STORE_AWAY = "The database does not answer at the moment, so this was not done. Nothing is lost; try again in a minute."
 
 Acts = c.SendMessage | c.ContinueTurn | c.StopTurn | c.RestartKernel
 
@@ -59,6 +61,9 @@ async def serve_command(command: c.Command, parts: Parts, connection: Connection
         return await _serve(command, parts, connection)
     except Refusable as error:
         return refusal(error.reason, error.words, getattr(command, "conversation", None), getattr(command, "turn", None))
+    except StoreUnavailable as error:
+        log.warning("command %s: %s", command.type, error)
+        return refusal(Refusal.FAILED, STORE_AWAY, getattr(command, "conversation", None), getattr(command, "turn", None))
     except Exception:
         mark = secrets.token_hex(4)
         log.exception("command %s failed [%s]", command.type, mark)
