@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from pathlib import Path
 
 import aiohttp
@@ -152,6 +153,7 @@ async def test_websockets_are_counted_and_why_they_ended(tmp_path: Path) -> None
                 await stranger.ws_connect(f"{app.url}/ws", headers={"Origin": "http://evil.example"})
         await operator.until(("codeact_websockets",), before["codeact_websockets",])
         after = await operator.read()
+    assert moved(before, after, "codeact_refusals_total", "malformed") == 20
     for reason, number in {"client": 1, "hung_up": 1, "lost": 1, "refused": 1}.items():
         assert moved(before, after, "codeact_websocket_closes_total", reason) == number, reason
 
@@ -176,11 +178,15 @@ async def test_requests_are_counted_by_method_and_class_of_status(tmp_path: Path
 
 def test_a_turn_that_broke_off_is_counted_as_that_and_is_not_open_any_more() -> None:
     open_turns, broken = counts.open_turns, counts.turns[BROKEN_OFF]
-    with arrived("api", "c", "t"):
-        observer = TurnObserver("c", "t")
-    observer.begin()
-    assert counts.open_turns == open_turns + 1
-    observer.end()
+
+    def drive() -> None:
+        with arrived("api", "c", "t"):
+            observer = TurnObserver("c", "t")
+        observer.begin()
+        assert counts.open_turns == open_turns + 1
+        observer.end()
+
+    Context().run(drive)  # as a task of its own does
     assert counts.open_turns == open_turns and counts.turns[BROKEN_OFF] == broken + 1
 
 
@@ -256,7 +262,8 @@ async def test_labels_are_words_of_ours(tmp_path: Path) -> None:
 def exported() -> dict[str, set[str]]:
     """Every series there is, by name, with the names of its labels: of a server on which everything has happened once."""
     counts.messages["browser"] += 0
-    for counter in (counts.turns, counts.model_requests, counts.tokens, counts.cells, counts.closes, counts.errors):
+    for counter in (counts.turns, counts.model_requests, counts.tokens, counts.cells, counts.closes, counts.errors,
+                    counts.refusals):  # fmt: skip
         counter["x"] += 0
     counts.requests["GET", "2xx"] += 0
     executor = ExecutorCounts()

@@ -11,6 +11,7 @@ from typing import assert_never
 from orchestrator.errors import Forbidden, Refusable, StoreUnavailable
 from orchestrator.live.reach import Reach
 from orchestrator.live.subscriptions import Subscriptions
+from orchestrator.observability.counts import counts
 from orchestrator.observability.turns import arrived
 from orchestrator.protocol import commands as c
 from orchestrator.protocol.events import KernelChanged, Via
@@ -51,6 +52,7 @@ class Connection:
 
 
 def refusal(reason: Refusal, words: str, conversation: str | None = None, turn: str | None = None) -> Refused:
+    counts.refusals[reason] += 1
     return Refused(reason=reason, words=words, conversation=conversation, turn=turn)
 
 

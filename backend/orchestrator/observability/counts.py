@@ -63,6 +63,8 @@ class Counts:
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)  # by method and class of status
     request_seconds: Histogram = field(default_factory=lambda: Histogram(SOON))
 
+    refusals: Counter[str] = field(default_factory=Counter)  # of commands over websockets, by reason
+
     # what did not answer
     errors: Counter[str] = field(default_factory=Counter)  # by part: store, bus, kernel, model
 

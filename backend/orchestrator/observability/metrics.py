@@ -22,6 +22,7 @@ BY_LABEL: tuple[tuple[str, str, str, Callable[[Counts], Mapping[str, int]]], ...
     ("tokens", "Tokens as the model server counted them: prompt, cached of these, completion", "kind", lambda c: c.tokens),
     ("cells", "Cells, by outcome", "outcome", lambda c: c.cells),
     ("websocket_closes", "Websockets that ended, by reason", "reason", lambda c: c.closes),
+    ("refusals", "Commands over websockets that were not carried out, by reason", "reason", lambda c: c.refusals),
     ("errors", "Times that a part did not do its work: store, bus, kernel, model", "part", lambda c: c.errors),
 )
 GAUGES: tuple[tuple[str, str, Callable[[Counts], int]], ...] = (
