@@ -28,6 +28,7 @@ from tests.support.scripts import Reply, Request, puppet
 KEY = "sk-quux-api-key-0123456789"
 PASSWORD = "correct-horse-hunter2"
 CODE_WORD, OUTPUT_WORD, ERROR_WORD, QUERY_WORD, FILE_WORD = "xyzzy", "plugh", "frotz", "grue", "lantern"
+WRONG = "wrong-battery-staple-9"
 WRITTEN = (PASSWORD, CODE_WORD, OUTPUT_WORD, ERROR_WORD, QUERY_WORD, FILE_WORD)
 
 TURN = f"""run secret_{CODE_WORD} = 1
@@ -110,6 +111,41 @@ async def test_a_whole_turn_leaves_no_secret_in_logs_metrics_or_traces(tmp_path:
     assert any(line["message"] == "websocket" and line["reason"] == "lost" for line in asked)
     about = [line for line in executor.lines if line.get("conversation") == conversation and line.get("trace")]
     assert {line["trace"] for line in about} <= {span.trace for span in collector.spans} and about
+
+
+async def test_accounts_leave_no_secret_in_the_log_either(tmp_path: Path) -> None:
+    data, ui = tmp_path / "data", tmp_path / "ui"
+    for place in (data, ui):
+        place.mkdir()
+    (ui / "index.html").write_text("<!doctype html>")
+    settings = {
+        "CODEACT_LOG_FORMAT": "json",
+        "CODEACT_LOG_LEVEL": "debug",
+        "CODEACT_UI_DIR": str(ui),
+        "CODEACT_AUTH": "accounts",
+        "CODEACT_REGISTRATION": "open",
+    }
+    async with ScriptedModel(puppet("fenced")) as model, Served(data, model.base_url, **settings) as served:
+        api = f"{served.url}/api"
+        jar = aiohttp.CookieJar(unsafe=True)
+        async with aiohttp.ClientSession(cookie_jar=jar, headers={"Origin": served.url}) as http:
+            who = {"email": "ann@example.org", "name": "Ann", "password": PASSWORD}
+            async with http.post(f"{api}/auth/register", json=who) as answer:
+                assert answer.status == 200, await answer.text()
+                session = next(iter(answer.cookies.values())).value
+            async with http.post(f"{api}/auth/tokens", json={"label": "mine", "scopes": ["chat"], "days": 1}) as answer:
+                assert answer.ok, await answer.text()
+                token = next(value for value in (await answer.json()).values() if str(value).startswith("cat_"))
+            async with http.get(f"{served.url}/v1/models", headers={"Authorization": f"Bearer {token}"}) as answer:
+                assert answer.ok
+            for wrong in (WRONG, {"not": WRONG}):
+                async with http.post(f"{api}/auth/login", json={"email": who["email"], "password": wrong}) as answer:
+                    assert answer.status >= 400
+            async with http.post(f"{api}/auth/reset", json={"token": WRONG, "password": PASSWORD}) as answer:
+                assert answer.status >= 400
+    assert any(json.loads(line).get("route") == "/api/auth/login" for line in served.output.splitlines())
+    for secret in (PASSWORD, WRONG, session, token, "ann@example.org"):
+        assert secret not in served.output, f"{secret} is told"
 
 
 def test_a_line_says_what_the_work_is_about_and_who_is_next_to_it_does_not() -> None:
