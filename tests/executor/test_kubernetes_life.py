@@ -16,7 +16,9 @@ from executor.sandbox.gateway import answered_at
 from executor.sandbox.kubernetes import making, pod
 from executor.sandbox.kubernetes.backend import Kubernetes
 from executor.sandbox.kubernetes.body import PORT, digest_of
+from executor.sandbox.kubernetes.cluster import ClusterError
 from executor.sandbox.kubernetes.door import Door
+from executor.sandbox.kubernetes.watching import follow
 from executor.settings import ServiceSettings, Settings
 from tests.executor import seen
 from tests.executor.kernel_client import run
@@ -125,6 +127,32 @@ async def test_t13_memory_that_runs_out_is_told(cluster, tmp_path):
         ran = await chat.run(shared)
         assert str(ran.outcome) == "out_of_memory" and not ran.closed.variables_kept
         assert (await chat.run("print(1)")).text() == "1\n"
+
+
+async def test_a_node_may_pass_to_a_workspace_and_into_none(backend, tmp_path):
+    warm = tmp_path / "workspaces" / ".warm"
+    warm.mkdir(parents=True, mode=0o700)
+    (tmp_path / "workspaces").chmod(0o700)
+    sandbox = await backend.create(Spec("one", warm / "one"))
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "workspaces", warm, warm / "one")]
+    assert modes == [0o711, 0o711, 0o700]
+    await sandbox.kill()
+
+
+async def test_a_cluster_without_the_namespace_is_not_asked_without_pause(cluster, backend, monkeypatch):
+    """It answers 404 to the list that a watch begins with."""
+    plant = await backend.prepared()
+    lists = []
+
+    async def pods(selector: str) -> tuple[list, str]:
+        lists.append(selector)
+        raise ClusterError(404, "no such namespace")
+
+    monkeypatch.setattr(plant.cluster, "pods", pods)
+    watching = asyncio.create_task(follow(plant.cluster, "x", {}))
+    await asyncio.wait({watching}, timeout=1.0)
+    watching.cancel()
+    assert 1 <= len(lists) < 5
 
 
 async def test_an_eviction_is_told_in_the_clusters_words(cluster, backend, tmp_path):

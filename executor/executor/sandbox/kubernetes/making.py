@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +74,15 @@ def lay_out(plant: Plant, sandbox: Pod) -> None:
     hash = spec_hash(spec.limits, spec.profile, plant.kit)
     record.begin(sandbox.directory, new_record(spec, hash, time.time(), sandbox.deadline, USER))
     give(spec.workspace)
+    open_way(plant.workspaces, spec.workspace.parent)
+
+
+def open_way(root: Path, directory: Path) -> None:
+    """Lets the node pass through the directories above a workspace: where the volume is another machine's, that machine may
+    take the node's root for nobody. (Sandboxes see none of them.)"""
+    for path in (root, directory) if directory.is_relative_to(root) else ():
+        with suppress(PermissionError):  # the volume's own root is not ours, and open already
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IXGRP | stat.S_IXOTH)
 
 
 def give(tree: Path) -> None:

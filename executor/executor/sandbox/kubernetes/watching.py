@@ -12,7 +12,7 @@ from executor.sandbox.kubernetes.pod import Pod
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = (0.2, 5.0)  # between two attempts to hear from a cluster that is away: the first, and the longest
+PATIENCE_S = (0.2, 5.0)  # between two watches: the first time, and the longest
 
 
 async def follow(cluster: Cluster, selector: str, pods: Mapping[str, Pod]) -> None:
@@ -22,15 +22,14 @@ async def follow(cluster: Cluster, selector: str, pods: Mapping[str, Pod]) -> No
     while True:
         try:
             version = await tell_all(cluster, selector, pods)
+            patience = PATIENCE_S[0]
             async for kind, pod in cluster.watch(selector, version):
-                patience = PATIENCE_S[0]
                 tell(pods, kind, pod)
         except ClusterError as error:
-            if error.gone:
-                continue  # too long ago to go on from; the list that follows says all
-            log.warning("the cluster cannot be watched: %s", error)
-            await asyncio.sleep(patience)
+            if error.status != 410:  # too long ago to go on from: the list that follows says all
+                log.warning("the cluster cannot be watched: %s", error)
             patience = min(2 * patience, PATIENCE_S[1])
+        await asyncio.sleep(patience)  # also where watches end at once: the cluster has others to answer
 
 
 async def tell_all(cluster: Cluster, selector: str, pods: Mapping[str, Pod]) -> str:
