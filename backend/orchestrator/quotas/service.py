@@ -1,7 +1,7 @@
 """Who may begin what: asked before a turn is opened, answered from what the store has counted.
 
-The quotas themselves are few and change seldom, so they are kept in memory and read anew every few seconds: a message of
-somebody who has none costs no question to the store.
+The quotas themselves are few and change seldom, so they are kept in memory and read anew when one has changed (`watch.py`):
+a message of somebody who has none costs no question to the store.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from weakref import WeakValueDictionary
 
 from executor.wire import KernelState
 from orchestrator.errors import KernelUnavailable, OverQuota
-from orchestrator.ports import Kernel, Spent
+from orchestrator.ports import Bus, Kernel, Spent
 from orchestrator.quotas import policy
 from orchestrator.quotas.policy import Standing
 from orchestrator.usage import Limits, QuotaSet, Usage, What
 
 log = logging.getLogger(__name__)
 
-AGAIN_S = 15.0
-"""How long another server's change of a quota may take to be heard of here, and what sandboxes use beside cells."""
+CHANNEL = "quotas"
+"""Of the bus: something in them has changed."""
 NOTHING_S = 0.01
 """CPU seconds of a sandbox that does nothing: looking after itself is not the user's."""
 
@@ -30,26 +30,18 @@ NOTHING_S = 0.01
 class Quotas:
     """The `Gate` of turns. `settings` are the limits of those for whom nothing else is said. `clock` gives Unix seconds."""
 
-    def __init__(self, usage: Usage, kernel: Kernel, settings: Limits, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, usage: Usage, kernel: Kernel, bus: Bus, settings: Limits, clock: Callable[[], float] = time.time
+    ) -> None:
         self._usage = usage
+        self._bus = bus
         self._kernel = kernel
         self.settings = settings
         self._clock = clock
         self._sets: Sequence[QuotaSet] = ()
-        self._reading: asyncio.Task[None] | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._disks: dict[str, int | None] = {}  # bytes of conversations' files, as counted last
         self._let_in: dict[str, str] = {}  # conversations that are about to have a sandbox, and their users
-
-    async def start(self) -> None:
-        """Raises `StoreUnavailable`."""
-        await self.read()
-        self._reading = asyncio.create_task(self._read_on())
-
-    async def close(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
 
     async def read(self) -> None:
         """The quotas as they are now."""
@@ -62,6 +54,7 @@ class Quotas:
     async def set(self, quota: QuotaSet) -> None:
         await self._usage.set_quota(quota)
         await self.read()
+        await self._bus.publish(CHANNEL, b"changed")
 
     # ---- the gate ----------------------------------------------------------------------------------------------------
 
@@ -158,12 +151,3 @@ class Quotas:
 
     async def _alive(self, user: str) -> int:
         return len(await self._theirs(user))
-
-    async def _read_on(self) -> None:
-        while True:
-            await asyncio.sleep(AGAIN_S)
-            for what, work in (("quotas could not be read anew", self.read), ("use could not be settled", self.settle)):
-                try:
-                    await work()
-                except Exception as error:  # what was known goes on to hold, and what was used is told the next time
-                    log.warning("%s: %s", what, error)
