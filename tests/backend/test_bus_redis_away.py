@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 import pytest
 
 from orchestrator.adapters import bus_redis, redis_writer
-from orchestrator.ports import TooOld
+from orchestrator.ports import OLDEST, TooOld
 from tests.support.redis import RedisServer, server
 
 WAIT_S = 30.0
@@ -227,6 +227,22 @@ async def test_more_than_may_wait_is_given_up_and_readers_start_over(redis):
             async with asyncio.timeout(WAIT_S):
                 while numbers(got)[-5:] != list(range(5)):
                     got += [entry.data for entry in await anext(batches)]
+
+
+async def test_from_the_oldest_on_requests_are_heard_also_across_what_was_given_up(redis):
+    async with pair(redis, waiting_bytes=2_000) as (here, there):
+        async with follower(there, "a", await there.head("a")) as reader:
+            await tell(here, "a", range(3))
+            await reader.until(lambda it: len(it.got) == 3)
+            redis.freeze()
+            await tell(here, "a", range(3, 200))
+            redis.thaw()
+            await reader.until(lambda it: it.too_old)
+        async with follower(there, "a", OLDEST) as reader:
+            await reader.until(lambda it: numbers(it.got)[-1:] == [199])
+            await tell(here, "a", range(200, 203))
+            await reader.until(lambda it: numbers(it.got)[-3:] == [200, 201, 202])
+            assert numbers(reader.got)[:3] == [0, 1, 2] and len(reader.got) < 203 and not reader.too_old
 
 
 async def test_a_full_redis_is_said_in_words_and_forgotten_when_there_is_room(redis):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from orchestrator.adapters.redis_entries import TELL, Item, after, of_rows, position
@@ -59,13 +59,16 @@ class RedisBus:
         return self._writer.ids.next()
 
     async def follow(self, channel: str, cursor: str) -> AsyncGenerator[list[Entry], None]:
+        held: list[Item] = []
         if cursor == OLDEST:
-            cursor = await self._oldest(channel)
+            held, cursor = await self._held(channel)
         else:
             position(cursor)
             await self._writer.sent(channel, cursor)
         with self._reader.following(channel) as feed:
-            at, seen, first = cursor, -1, True
+            at, seen, first = cursor, -1, not held
+            if held:
+                yield _entries(held)
             while True:
                 items = feed.after(at)
                 waits = (items is None and feed.epoch == seen) or items == []  # nobody could have told anything since
@@ -73,7 +76,7 @@ class RedisBus:
                     items, seen = await self._after(channel, feed, at, 0 if first else RETURN_S)
                 if items:
                     at = items[-1].id
-                batch = [Entry(item.id, item.data) for item in items or () if item.data is not None]
+                batch = _entries(items or ())
                 if batch or first:
                     first = False
                     yield batch
@@ -108,13 +111,14 @@ class RedisBus:
         self._writer.seen(channel, head)
         return head
 
-    async def _oldest(self, channel: str) -> str:
-        """A place before all that the stream holds, once Redis is there."""
+    async def _held(self, channel: str) -> tuple[list[Item], str]:
+        """All that the stream holds, whatever is missing between, and the place after it; once Redis is there."""
         while True:
             await self._link.mended()
             try:
-                rows: Any = await self._link.asks.xrange(self._prefix + channel, count=1)
-                return of_rows(rows)[0].before if rows else await self._head(channel)
+                rows: Any = await self._link.asks.xrange(self._prefix + channel)
+                held = of_rows(rows)
+                return held, held[-1].id if held else await self._head(channel)
             except Trouble:
                 await asyncio.sleep(AGAIN_S)
 
@@ -125,7 +129,7 @@ class RedisBus:
             await feed.subscribed.wait()  # from here on nothing is missed
             epoch = feed.epoch
             try:
-                rows: Any = await self._link.asks.xrange(self._prefix + channel, min=at or "-", count=PAGE)
+                rows: Any = await self._link.asks.xrange(self._prefix + channel, min=at, count=PAGE)
             except Trouble:
                 await asyncio.sleep(AGAIN_S)
                 await self._link.mended()
@@ -143,6 +147,10 @@ class RedisBus:
             if not feed.newest or position(feed.newest) < position(newest):
                 feed.newest = newest
             return items, epoch
+
+
+def _entries(items: Iterable[Item]) -> list[Entry]:
+    return [Entry(item.id, item.data) for item in items if item.data is not None]
 
 
 async def create(

@@ -149,7 +149,7 @@ def of_rows(rows: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Item]:
 def after(items: Sequence[Item], at: str) -> list[Item]:
     """Those of a stream, read from `at` on, that come after it. Raises `TooOld` when something between is missing."""
     for i, item in enumerate(items):
-        if at and at in (item.id, item.promised):
+        if at in (item.id, item.promised):
             return _chained(items[i + 1 :], item.id)
         if item.before == at:
             return _chained(items[i:], at)
