@@ -11,17 +11,29 @@ import pytest
 
 from tests.support.docker import docker
 from tests.support.stack import Stack
-from tests.support.stack_scene import RUNNING, Guest, Scene, closed, goes_on, nothing_stored_is_lost, scene_of, true_words
+from tests.support.stack_scene import (
+    RUNNING,
+    WRITTEN,
+    Guest,
+    Scene,
+    closed,
+    goes_on,
+    nothing_stored_is_lost,
+    scene_of,
+    true_words,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
 SERVICES = ("backend", "executor", "postgres", "redis", "model")
-PHASES = ("idle", "asking", "running")
+PHASES = ("idle", "asking", "writing", "running")
 FAULTS = ("crash", "pause", "restart")
 PAUSE_S = 6.0
 UNTOUCHED = {
     # what does not take part in a phase may not disturb it
-    ("executor", "asking"), ("redis", "asking"), ("model", "running"), ("redis", "running"),
+    ("executor", "asking"), ("executor", "writing"),
+    ("redis", "asking"), ("redis", "writing"), ("redis", "running"),
+    ("model", "running"),
 }  # fmt: skip
 
 
@@ -35,6 +47,12 @@ async def asking(scene: Scene) -> None:
     await scene.tab.until_type("turn.opened")
 
 
+async def writing(scene: Scene) -> None:
+    """The model is in the middle of its answer."""
+    scene.turn = await scene.tab.say(f"slowly {WRITTEN}")
+    await scene.tab.until_type("text.delta")
+
+
 async def running(scene: Scene) -> None:
     """A cell runs, has written a mark, and will write another."""
     scene.turn = await scene.tab.say(f"run {RUNNING}")
@@ -42,7 +60,7 @@ async def running(scene: Scene) -> None:
 
 
 async def crash(stack: Stack, container: str) -> None:
-    stack.crash(container)
+    await asyncio.to_thread(stack.crash, container)
 
 
 async def pause(_: Stack, container: str) -> None:
@@ -57,12 +75,17 @@ async def restart(_: Stack, container: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-BEGIN: dict[str, Callable[[Scene], Awaitable[None]]] = {"idle": idle, "asking": asking, "running": running}
+BEGIN: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "idle": idle,
+    "asking": asking,
+    "writing": writing,
+    "running": running,
+}
 BREAK: dict[str, Callable[[Stack, str], Awaitable[None]]] = {"crash": crash, "pause": pause, "restart": restart}
 
 
 @pytest.mark.parametrize(
-    ("service", "phase", "fault"), itertools.product(SERVICES, PHASES, FAULTS), ids=lambda value: str(value)
+    ("service", "phase", "fault"), list(itertools.product(SERVICES, PHASES, FAULTS)), ids=lambda value: str(value)
 )
 async def test_a_plug_is_pulled(stack: Stack, guest: Guest, service: str, phase: str, fault: str) -> None:
     scene = await scene_of(stack, guest)

@@ -166,9 +166,14 @@ class Stack:
             time.sleep(0.3)
 
     def crash(self, container: str) -> None:
-        """As `kill -9` of its first process does: its restart policy starts it again. (`docker kill` would tell the engine
-        that this was meant.)"""
-        os.kill(inspected(container)["State"]["Pid"], signal.SIGKILL)
+        """As `kill -9` of its first process does; returns when its restart policy has started it again. (`docker kill`
+        would tell the engine that this was meant.)"""
+        state = inspected(container)["State"]
+        os.kill(state["Pid"], signal.SIGKILL)
+        end = time.monotonic() + HEALTHY_S
+        while (now := inspected(container)["State"])["StartedAt"] == state["StartedAt"] or not now["Running"]:
+            assert time.monotonic() < end, f"it is not started again\n{self.said()}"
+            time.sleep(0.1)
 
     async def answers(self, path: str = "/healthz") -> None:
         """Waits until a backend answers through the proxy."""
