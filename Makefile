@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup dev test test-executor test-stack test-vllm check bench types clean
+.PHONY: help run setup dev test test-executor test-replicas test-stack test-vllm check bench types clean
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local deploy/docker
@@ -29,6 +29,9 @@ test-executor: dev  ## the executor's contract and acceptance tests on both back
 test-vllm: dev  ## the model server with the real vLLM on this CPU and a tiny model made here (2.5 GB of packages, once)
 	@model-server/vllm_cpu/setup.sh
 	CODEACT_TEST_VLLM=1 $(PY)/pytest -c tests/pyproject.toml tests/model_server/vllm
+
+test-replicas: dev  ## servers that share a store are killed, paused, stopped and cut off from their database (two minutes)
+	$(PY)/pytest -c tests/pyproject.toml -n 2 --dist loadfile $(or $(ONLY),tests/replicas)
 
 test-stack: dev  ## docker-compose.yml built, started, driven through its port, and every plug pulled (an hour; needs Docker)
 	$(PY)/pytest -c tests/pyproject.toml -rs $(or $(ONLY),tests/stack)

@@ -1,4 +1,4 @@
-"""PostgreSQL is away for a while: running turns go on and are stored when it is back, and no server takes another for dead."""
+"""PostgreSQL is away for a while: running turns go on, are stored when it is back, and no server takes another for dead."""
 
 from __future__ import annotations
 
