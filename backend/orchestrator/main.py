@@ -28,6 +28,7 @@ from orchestrator.openai_api.endpoints import router as openai_api
 from orchestrator.quotas.endpoints import router as quota
 from orchestrator.quotas.rates import Buckets, RateLimited, by_address, by_user
 from orchestrator.quotas.service import Quotas
+from orchestrator.quotas.watch import Watch
 from orchestrator.security import OnlyYou, session_token
 from orchestrator.settings import Settings
 from orchestrator.users import people
@@ -82,12 +83,13 @@ async def _observed(app: FastAPI) -> AsyncGenerator[None, None]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     parts = await wiring.build(app.state.settings)
+    watching: Watch | None = None
     try:
         recovered = await parts.turns.start()
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts
-        app.state.quotas = await _quotas(parts)
+        app.state.quotas, watching = await _quotas(parts)
         app.state.operations = _operations(parts, app.state.quotas)
         if parts.settings.auth == "accounts":
             app.state.people = people.start(parts.settings, parts.accounts, parts.bus, app.state.presence)
@@ -95,19 +97,20 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
     finally:
         if app.state.people is not None:
             await app.state.people.close()
-        if app.state.quotas is not None:
-            await app.state.quotas.close()
+        if watching is not None:
+            await watching.close()
         await parts.close()
 
 
-async def _quotas(parts: Parts) -> Quotas | None:
+async def _quotas(parts: Parts) -> tuple[Quotas, Watch] | tuple[None, None]:
     """They stand before every turn, where people have any."""
     if not wiring.counts(parts.settings):
-        return None
-    quotas = Quotas(parts.usage, parts.kernel, wiring.quota_limits(parts.settings))
-    await quotas.start()
+        return None, None
+    quotas = Quotas(parts.usage, parts.kernel, parts.bus, wiring.quota_limits(parts.settings))
+    watching = Watch(quotas, parts.bus)
+    await watching.start()
     parts.turns.gate = quotas
-    return quotas
+    return quotas, watching
 
 
 def _operations(parts: Parts, quotas: Quotas | None) -> Operations:
