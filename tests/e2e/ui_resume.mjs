@@ -77,6 +77,26 @@ test("a message sent while there is no connection is delivered once there is", a
   assert.equal(await page.getByText("are you there").count(), 2);
 });
 
+test("the page says so while the server cannot tell it what happens, and works all the same", async () => {
+  const { context, url } = here;
+  const page = await context.newPage();
+  let current = null;
+  await page.routeWebSocket(/\/ws$/, (socket) => {
+    current = socket;
+    socket.connectToServer();
+  });
+  await page.goto(url);
+  await ask(page, "hello");
+  const deliver = (live) => current.send(JSON.stringify({ type: "delivery", live }));
+  deliver(false);
+  await page.getByText(/Reconnecting…/).waitFor();
+  assert.equal(await page.getByRole("button", { name: "Try now" }).count(), 0);
+  await send(page, "are you there");
+  await page.locator('.turn[data-state="closed"]').nth(1).waitFor();
+  deliver(true);
+  await page.getByText(/Reconnecting…/).waitFor({ state: "detached" });
+});
+
 test("a draft outlives a reload", async () => {
   const { page } = here;
   await ask(page, "hello");
