@@ -20,6 +20,7 @@ from orchestrator.admin.endpoints import router as operations
 from orchestrator.admin.service import Operations, Served
 from orchestrator.admin.settings_view import without_password
 from orchestrator.conversations.endpoints import router as conversations
+from orchestrator.conversations.removals import Removals
 from orchestrator.errors import CodeActError
 from orchestrator.live.endpoint import router as live
 from orchestrator.observability.connections import Observed
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
                   openapi_url=None, telemetry=tracing.BY_US_ALONE)  # fmt: skip
     app.state.settings = settings
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    app.state.presence, app.state.people, app.state.quotas = Presence(), None, None
+    app.state.presence, app.state.people, app.state.quotas, app.state.removals = Presence(), None, None, None
     if settings.rate_user_per_minute:  # behind the sign-in
         app.add_middleware(RateLimited, buckets=Buckets(settings.rate_user_per_minute), key=by_user)
     hosts = [settings.host, *_words(settings.allowed_hosts)]
@@ -89,6 +90,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         if recovered:
             log.warning("closed %d turn(s) that an earlier run of the server left open", recovered)
         app.state.parts = parts
+        app.state.removals = removals = Removals(parts.store, parts.kernel)
+        removals.start()
         app.state.quotas, watching = await _quotas(parts)
         app.state.operations = _operations(parts, app.state.quotas)
         if parts.settings.auth == "accounts":
@@ -99,6 +102,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
             await app.state.people.close()
         if watching is not None:
             await watching.close()
+        if app.state.removals is not None:
+            await app.state.removals.close()
         await parts.close()
 
 

@@ -204,7 +204,8 @@ class Store(Protocol):
     """
 
     async def create_conversation(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:
-        """Idempotent: an id that exists is returned as it is; None when it is another user's."""
+        """Idempotent: an id that exists is returned as it is; None when it is another user's, or a deleted one's
+        whose files are not gone yet."""
         ...
 
     async def conversations(self, user: str, limit: int, before: float | None) -> list[ConversationSummary]:
@@ -216,7 +217,16 @@ class Store(Protocol):
     async def rename(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None: ...
 
     async def delete(self, user: str, id: str) -> bool:
-        """With all its turns, events and files. False, and nothing happens, when there is none or a turn of it is open."""
+        """With all its turns, events and files; it is one of `removals` from now on. False, and nothing happens, when there
+        is none or a turn of it is open."""
+        ...
+
+    async def removals(self, limit: int) -> list[str]:
+        """Deleted conversations whose sandbox and files may still be there."""
+        ...
+
+    async def removed(self, id: str) -> None:
+        """They are not there any more."""
         ...
 
     async def page(self, user: str, id: str) -> Page | None: ...

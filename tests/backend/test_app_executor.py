@@ -102,6 +102,23 @@ async def test_an_executor_that_is_away_is_said_in_words_everywhere(tmp_path: Pa
             assert answer.status == 204
 
 
+async def test_what_is_deleted_while_the_executor_is_away_goes_when_it_is_back(tmp_path: Path) -> None:
+    async with team(tmp_path) as (app, executor):
+        tab = await app.tab()
+        await tab.ask("run open('secret', 'w').write('x')")
+        files = executor.data_dir / "workspaces" / tab.conversation
+        assert (files / "secret").exists()
+        await asyncio.to_thread(executor.stop)
+        async with tab.http.delete(f"{app.url}/api/conversations/{tab.conversation}") as answer:
+            assert answer.status == 204
+        async with tab.http.put(f"{app.url}/api/conversations/{tab.conversation}", json={}) as answer:
+            assert answer.status == 404
+        assert (files / "secret").exists()
+        await asyncio.to_thread(executor.start)
+        await app.app.state.removals.catch_up()
+        assert not files.exists()
+
+
 async def test_the_wrong_token_is_named(tmp_path: Path) -> None:
     async with team(tmp_path) as (app, executor), ScriptedModel(puppet("fenced")) as model:
         wrong = settings_for(tmp_path / "b", model.base_url, kernel_url=executor.url, executor_token="wrong")

@@ -131,9 +131,23 @@ async def test_deleting_takes_everything_of_the_conversation_along(store):
     assert await store.page("local", "c") is None
 
 
+async def test_a_deleted_id_comes_back_for_nobody_until_its_files_are_gone(store):
+    """Whoever got it would get the files of the one before."""
+    await open_turn(store, "t")
+    await store.append("c", [closed("t", 2)])
+    assert await store.removals(10) == []
+    assert await store.delete("local", "c") and await store.removals(10) == ["c"]
+    for user in ("local", "another"):
+        assert await store.create_conversation(user, "c", "", 9.0) is None
+    assert await store.delete("local", "c") is False
+    await store.removed("c")
+    assert await store.removals(10) == []
+    assert (await store.create_conversation("another", "c", "", 9.0)).id == "c"
+
+
 async def test_a_conversation_with_an_open_turn_is_not_deleted(store):
     await open_turn(store, "t")
-    assert await store.delete("local", "c") is False
+    assert await store.delete("local", "c") is False and await store.removals(10) == []
     assert (await store.summary("local", "c")).running
 
 

@@ -27,6 +27,10 @@ DELETE = text(
     "DELETE FROM conversations WHERE id = :id AND user_id = :user"
     " AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation_id = :id AND closed_at IS NULL)"
 )
+TO_REMOVE = text("INSERT INTO removals (conversation_id) VALUES (:id) ON CONFLICT (conversation_id) DO NOTHING")
+REMOVALS = text("SELECT conversation_id FROM removals ORDER BY conversation_id LIMIT :limit")
+IS_REMOVAL = text("SELECT 1 FROM removals WHERE conversation_id = :id")
+REMOVED = text("DELETE FROM removals WHERE conversation_id = :id")
 PAGE = text(
     "SELECT c.id, c.title, c.created_at, c.updated_at, c.last_seq, t.id AS turn, t.cursor, t.live FROM conversations c"
     " LEFT JOIN turns t ON t.conversation_id = c.id AND t.closed_at IS NULL"

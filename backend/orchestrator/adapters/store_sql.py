@@ -60,6 +60,8 @@ class SqlStore:
 
     async def create_conversation(self, user: str, id: str, title: str, now: float) -> ConversationSummary | None:
         def work(connection: Connection) -> ConversationSummary | None:
+            if connection.execute(sql.IS_REMOVAL, {"id": id}).first():
+                return None
             connection.execute(sql.CREATE, {"id": id, "user": user, "title": _storable(title), "now": now})
             return _find_summary(connection, user, id)
 
@@ -89,9 +91,21 @@ class SqlStore:
     async def delete(self, user: str, id: str) -> bool:
         def work(connection: Connection) -> bool:
             connection.execute(sql.LOCK, {"id": id})  # a turn that is being opened is seen by the next statement
-            return _changed(connection.execute(sql.DELETE, {"id": id, "user": user}))
+            deleted = _changed(connection.execute(sql.DELETE, {"id": id, "user": user}))
+            if deleted:
+                connection.execute(sql.TO_REMOVE, {"id": id})
+            return deleted
 
         return await self._database.write(work)
+
+    async def removals(self, limit: int) -> list[str]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(sql.REMOVALS, {"limit": limit}).scalars().all()
+        )
+        return list(rows)
+
+    async def removed(self, id: str) -> None:
+        await self._database.write(lambda connection: connection.execute(sql.REMOVED, {"id": id}).close())
 
     async def page(self, user: str, id: str) -> Page | None:
         page = await self.page_json(user, id)

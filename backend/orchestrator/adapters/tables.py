@@ -235,3 +235,9 @@ quotas = Table(
     Column("most", BigInteger),  # null: as much as one likes
     PrimaryKeyConstraint("scope", "name", "what", name="quotas_pkey"),
 )
+
+removals = Table(
+    "removals",  # deleted conversations whose sandbox and files are still to be removed; nobody gets such an id again
+    metadata,
+    Column("conversation_id", String(64), primary_key=True),
+)

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
 def _service(request: Request, who: Who) -> Conversations:
     parts = request.app.state.parts
-    return Conversations(who.user, parts.store, parts.bus, parts.kernel, parts.turns, time.time)
+    return Conversations(who.user, parts.store, parts.bus, parts.kernel, parts.turns, request.app.state.removals, time.time)
 
 
 Service = Annotated[Conversations, Depends(_service)]

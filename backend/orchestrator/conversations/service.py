@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from executor.wire import KernelState
+from orchestrator.conversations.removals import Removals
 from orchestrator.errors import NotFound, TurnIsOpen
 from orchestrator.journal import channel, encode, tell_list
 from orchestrator.ports import Bus, Kernel, PageJson, Store
@@ -33,6 +34,7 @@ class Conversations:
     bus: Bus
     kernel: Kernel
     turns: Sessions
+    removals: Removals
     clock: Callable[[], float]
 
     async def list(self, limit: int, before: float | None) -> ConversationList:
@@ -61,10 +63,7 @@ class Conversations:
             raise TurnIsOpen if await self.store.summary(self.user, id) else NotFound
         await self.turns.forget(id)
         await tell_list(self.bus, self.user, ConversationRemoved(conversation=id))
-        try:
-            await self.kernel.remove(id)
-        except Exception:  # the conversation is gone all the same; what reaps sandboxes takes this one too
-            log.exception("the sandbox of the deleted conversation %s could not be removed", id)
+        await self.removals.remove(id)
 
     async def page(self, id: str) -> bytes:
         """A `ConversationPage` as JSON. Its cursor was taken before the facts were read, so that whatever happens in
