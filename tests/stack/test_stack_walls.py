@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.security import FRAME_POLICY, PAGE_POLICY
 from tests.support.docker import docker
+from tests.support.people import PASSWORD
 from tests.support.stack import Stack, inspected
 from tests.support.stack_scene import Guest
 
@@ -52,6 +53,12 @@ for name, port in {pairs}:
         print(name)
     except OSError:
         pass
+"""
+SIGN_IN = """
+import urllib.request
+headers = {headers!r} | {{"Content-Type": "application/json", "Host": "localhost"}}
+asked = urllib.request.Request("http://frontend:8080/api/auth/login", data={body!r}.encode(), headers=headers)
+print(urllib.request.urlopen(asked).status)
 """
 BASH_TRY = (
     'for pair in {pairs}; do (timeout 2 bash -c "exec 3<>/dev/tcp/$pair") 2>/dev/null && echo "${{pair%%/*}}"; done; true'
@@ -198,6 +205,19 @@ async def test_what_nginx_says_of_files_is_what_the_backend_says_of_its_answers(
             assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
         async with http.get(stack.url) as answer:
             assert "Strict-Transport-Security" not in answer.headers
+
+
+async def test_only_this_machine_may_say_whom_it_speaks_for(stack: Stack, guest: Guest) -> None:
+    """A proxy here, which ends TLS, tells the client's address; anybody else who says one is not believed."""
+    said = {"X-Forwarded-For": "203.0.113.9"}
+    signing_in = {"email": guest.email, "password": PASSWORD}
+    await guest.ok("POST", "/api/auth/login", signing_in, headers=said)
+    asked = json.dumps(signing_in)
+    other = stack.inside("backend", "python", "-c", SIGN_IN.format(body=asked, headers=said))
+    assert other.stdout.strip() == "200", other.stderr
+    addresses = [session["address"] for session in (await guest.ok("GET", "/api/auth/sessions"))["sessions"]]
+    assert addresses.count("203.0.113.9") == 1 and len(addresses) == 2, addresses
+    assert any(address in addresses_of(stack, "backend") for address in addresses)
 
 
 async def test_what_is_too_large_is_refused_with_words(stack: Stack, guest: Guest) -> None:
