@@ -291,6 +291,8 @@ async def test_what_ann_deletes_and_bob_makes_is_bobs_alone(here: Team, scene: S
     await scene.ann.ok("DELETE", f"/api/conversations/{scene.conversation}")
     while (await socket.receive_json(timeout=20))["type"] != "conversation.removed":
         pass
+    assert (await scene.bob.ask("PUT", f"/api/conversations/{scene.conversation}", {}))[0] == 404, "with Ann's files in it"
+    await here.app.app.state.parts.store.removed(scene.conversation)  # as the executor's answer would say
     await scene.bob.ok("PUT", f"/api/conversations/{scene.conversation}", {"title": "Bob's own"})
     for kind, more in COMMANDS.items():
         if more is not None:

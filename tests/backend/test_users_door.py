@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from orchestrator.ground import Refused, bind
 from tests.support.app import new_id
 from tests.support.people import PASSWORD, Person, Team, accounts_settings, team
 
@@ -144,3 +145,12 @@ async def test_a_command_that_has_begun_is_carried_out_when_its_sender_is_hung_u
     store = here.app.app.state.parts.store
     events = await store.events(id)
     assert events[0].text == "hello" and events[-1].type == "turn.closed"
+
+
+async def test_with_accounts_it_may_listen_where_others_can_reach_it() -> None:
+    with bind("127.0.0.2", 0, everywhere=True) as listener:
+        assert listener.getsockname()[0] == "127.0.0.2"
+    with pytest.raises(Refused, match="no address of this machine"):
+        bind("no such name", 0, everywhere=True)
+    with pytest.raises(Refused, match="CODEACT_AUTH=accounts"):
+        bind("192.0.2.1", 0)

@@ -53,7 +53,10 @@ async def test_of_many_users_who_make_the_same_id_at_once_one_has_it(store: stor
     assert await store.user_of("same") == f"u{mine.title}"
 
 
-async def test_what_was_deleted_may_be_anybodys(store: store_sql.SqlStore) -> None:
+async def test_what_was_deleted_may_be_anybodys_once_its_files_are_gone_too(store: store_sql.SqlStore) -> None:
     assert await store.delete("ann", "c") is True
+    for user in ("ann", "bob"):
+        assert await store.create_conversation(user, "c", "", 2.0) is None
+    await store.removed("c")
     assert await store.create_conversation("bob", "c", "Bob's", 3.0) is not None
     assert await store.summary("ann", "c") is None
