@@ -27,7 +27,9 @@ LATE = "Here it is."
 
 
 def obedient(request: Request) -> Reply:
-    text = request.text.rpartition("\n\n")[2] if request.text.endswith(("hang", "later", "fail", "cut")) else request.text
+    text = request.text
+    last = text.rpartition("\n\n")[2]  # a message that was never answered, or a note, may stand before it
+    text = last if last in ("hang", "later", "fail", "cut") or last.startswith(("slowly ", "run ")) else text
     if text == "hang":
         return Reply(hang=True)
     if text == "later":
