@@ -1,4 +1,4 @@
-import { memo } from "react";
+import { memo, useCallback } from "react";
 import { lazily } from "./lazy";
 
 const useKatex = lazily(() => import("./katex"));
@@ -7,7 +7,8 @@ const useKatex = lazily(() => import("./katex"));
 export const Tex = memo(function Tex({ tex, display }: { tex: string; display: boolean }) {
   const katex = useKatex();
   const html = katex?.render(tex, display) ?? null;
+  const show = katex?.show;
+  const filled = useCallback((element: HTMLElement | null) => void (element && html !== null && show?.(element, html)), [html, show]);
   if (html === null) return <code className="tex-source">{tex}</code>;
-  const Tag = display ? "div" : "span";
-  return <Tag className={display ? "tex-display" : "tex"} dangerouslySetInnerHTML={{ __html: html }} />;
+  return display ? <div className="tex-display" ref={filled} /> : <span className="tex" ref={filled} />;
 });
