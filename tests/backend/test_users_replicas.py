@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from orchestrator.adapters.bus_memory import MemoryBus
@@ -107,3 +109,24 @@ async def test_tries_at_either_server_are_one_count(pair: tuple[Team, Team]) -> 
     here, there = await both(pair)
     answers = await asyncio.gather(*(person.login("wrong password") for person in (here, there) for _ in range(4)))
     assert sorted(status for status, _, _ in answers) == [401] * 5 + [429] * 3
+
+
+@pytest.mark.postgres
+async def test_over_redis_and_postgresql_whoever_is_shut_out_at_one_is_out_at_the_other_at_once(
+    tmp_path: Path, postgres: Any, redis: Any
+) -> None:
+    shared = {"store_url": postgres.database(), "bus_url": redis.url()}
+    async with (
+        team(accounts_settings(tmp_path / "a", **shared)) as one,
+        team(accounts_settings(tmp_path / "b", **shared)) as two,
+    ):
+        admin = await one.member("admin@example.org")
+        ann, there = await both((one, two))
+        socket = await there.socket()
+        assert (await there.ask("GET", "/api/conversations"))[0] == 200, "and remembered"
+        await admin.ok("PATCH", f"/api/admin/users/{await ann.id()}", {"disabled": True})
+        closing = await socket.receive(timeout=watch.LOOK_S - 5)  # told, not found out by looking
+        while closing.type is aiohttp.WSMsgType.TEXT:
+            closing = await socket.receive(timeout=watch.LOOK_S - 5)
+        assert closing.data == 4401
+        assert (await there.ask("GET", "/api/conversations"))[0] == 401
