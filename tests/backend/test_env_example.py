@@ -35,7 +35,8 @@ def declared() -> dict[str, object]:
         for name, field in settings.model_fields.items():
             default = field.default
             default = default.get_secret_value() if isinstance(default, SecretStr) else default
-            names[str(field.validation_alias or f"{prefix}{name}".upper())] = str(default) if isinstance(default, Path) else default
+            known_as = str(field.validation_alias or f"{prefix}{name}".upper())
+            names[known_as] = str(default) if isinstance(default, Path) else default
     return names
 
 

@@ -37,13 +37,15 @@ FILL = (
     f"INSERT INTO conversations (id, user_id, title, created_at, updated_at, last_seq)"
     f" SELECT 'c' || n, 'u' || 1 + n % 100, 'Title', n, n, {TURNS_EACH} FROM generate_series(1, {CONVERSATIONS}) n",
     f"INSERT INTO turns (conversation_id, id, owner, cursor, opened_at, closed_at)"
-    f" SELECT 'c' || c, 'c' || c || '-t' || t, 'o', '0-0', t, CASE WHEN c % 2000 = 0 AND t = {TURNS_EACH} THEN null ELSE t END"
+    f" SELECT 'c' || c, 'c' || c || '-t' || t, 'o', '0-0', t,"
+    f" CASE WHEN c % 2000 = 0 AND t = {TURNS_EACH} THEN null ELSE t END"
     f" FROM generate_series(1, {CONVERSATIONS}) c, generate_series(1, {TURNS_EACH}) t",
     f"INSERT INTO events (conversation_id, seq, turn_id, type, payload, at)"
     f" SELECT 'c' || c, s, 'c' || c || '-t' || s, 'turn.opened', '{{}}', s"
     f" FROM generate_series(1, {CONVERSATIONS}) c, generate_series(1, {TURNS_EACH}) s",
     f"INSERT INTO files (conversation_id, path, size, changed_at, turn_id, cell_id, deleted)"
-    f" SELECT 'c' || c, 'f' || n, 1, 1, 't', 'x', false FROM generate_series(1, {CONVERSATIONS}) c, generate_series(1, 3) n",
+    f" SELECT 'c' || c, 'f' || n, 1, 1, 't', 'x', false"
+    f" FROM generate_series(1, {CONVERSATIONS}) c, generate_series(1, 3) n",
     "INSERT INTO sessions (id, hash, user_id, how, agent, address, created_at, seen_at, expires_at)"
     " SELECT 's' || n, 'h' || n, 'u' || n, '', '', '', n, n, n FROM generate_series(1, 1000) n",
     "INSERT INTO usage (day, user_id, messages, model_tokens, cpu_ms)"
@@ -98,8 +100,8 @@ def seq_scans(plan: dict[str, Any]) -> Iterator[str]:
 
 
 async def explained(connection: AsyncConnection, statement: TextClause) -> dict[str, Any]:
-    """The plan for values as they are in use; a list of them is one that has a single value. PostgreSQL itself says of which
-    types they have to be."""
+    """The plan for values as they are in use; a list of them is one that has a single value. PostgreSQL itself says of
+    which types they have to be."""
     names = list(dict.fromkeys(PARAMETER.findall(statement.text)))
     sql = PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", re.sub(r" IN :(\w+)", r" IN (:\1)", statement.text))
     await connection.exec_driver_sql(f"PREPARE it AS {sql}")

@@ -1,8 +1,8 @@
 """The whole store as one file, and back, on either database.
 
-The file is a zip: `store.jsonl` holds a line that says what it is, then per table a line with its name and columns and a line
-per row, then a line that counts them, so that half a file is never taken for a whole one. Text, numbers and booleans as JSON
-has them; so a store may move from SQLite to PostgreSQL and back. It also says the revision of the tables: an older file is
+The file is a zip: `store.jsonl` holds a line that says what it is, then per table a line with its name and columns and a
+line per row, then a line that counts them, so that half a file is never taken for a whole one. Text, numbers and booleans as
+JSON has them; so a store may move from SQLite to PostgreSQL and back. It also says the revision of the tables: an older file is
 restored into the tables of its time, which are then brought up to date as those of an older server would be.
 """
 
@@ -120,7 +120,7 @@ def _check_free(connection: Connection, replace: bool) -> None:
     names = set(inspect(connection).get_table_names())
     if "servers" in names and (living := alive(connection)):
         raise BackupRefused(
-            f"{living} server{'s use' if living > 1 else ' uses'} this database. Stop them first, wait ten seconds, try again."
+            f"{living} server{'s use' if living > 1 else ' uses'} this database. Stop them, wait ten seconds, try again."
         )
     held = [
         name

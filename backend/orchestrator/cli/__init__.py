@@ -54,8 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="run the server, with its own model unless CODEACT_MODEL_URL names another")
     migrate = commands.add_parser("migrate", help="bring the database up to this version and end (`serve` does so too)")
-    migrate.add_argument("--back", metavar="REVISION", help="back to the tables of an earlier version, before that one starts")
-    backup = commands.add_parser("backup", help="save all conversations and accounts to one file; servers may run meanwhile")
+    migrate.add_argument(
+        "--back", metavar="REVISION", help="back to the tables of an earlier version, before that one starts"
+    )
+    backup = commands.add_parser(
+        "backup", help="save all conversations and accounts to one file; servers may run meanwhile"
+    )
     restore = commands.add_parser("restore", help="read such a file into an empty database, of either kind")
     restore.add_argument("--replace", action="store_true", help="the database is not empty, and what it holds may be lost")
     for command in (backup, restore):

@@ -1,4 +1,4 @@
-"""`codeact backup FILE` and `codeact restore FILE`: the store, and the conversations' files where wanted, as one zip file."""
+"""`codeact backup FILE` and `codeact restore FILE`: the store, and the conversations' files where wanted, as one zip."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _save(settings: Settings, file: Path, files: Path | None) -> str:
             with archive.open(STORE, "w", force_zip64=True) as member:
                 counts = asyncio.run(backup.save(store_url(settings), time.time(), member))
             packed, left_out = pack(archive, files) if files is not None else (0, 0)
-        os.replace(part, file)
+        part.replace(file)
     finally:
         part.unlink(missing_ok=True)
     also = f", {packed} files" if files is not None else ""

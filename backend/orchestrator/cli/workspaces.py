@@ -1,5 +1,5 @@
-"""Conversations' files into a backup and out of it again. What is in there was made by code that nobody has read: no link is
-followed, and nothing is written outside a new directory."""
+"""Conversations' files into a backup and out of it again. What is in there was made by code that nobody has read: no link
+is followed, and nothing is written outside a new directory."""
 
 from __future__ import annotations
 
@@ -80,4 +80,3 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path) -> Non
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     with os.fdopen(file, "wb") as out, archive.open(entry) as member:
         shutil.copyfileobj(member, out)
-
