@@ -163,3 +163,23 @@ async def test_all_sandboxes_are_told_and_one_that_is_ended_keeps_its_files(kern
     assert conversation not in [line.conversation for line in await kernel.sandboxes()]
     ran = await run(kernel, conversation, "print(open('kept').read())")
     assert ran.text() == "x\n" and ran.started.fresh
+
+
+async def claimed(kernel: Kernel, conversation: str) -> None:
+    if claiming := kernel.claim(conversation):
+        await claiming
+
+
+async def test_a_kernel_is_claimed_as_often_as_one_likes_and_taken_over_with_its_variables(kernel, conversation):
+    for n in range(3):
+        await claimed(kernel, conversation)
+        assert (await run(kernel, conversation, f"x = {n}\nprint(x)")).text() == f"{n}\n"
+    assert await kernel.take_over(conversation)
+    assert (await run(kernel, conversation, "print(x)")).text() == "2\n"
+    await kernel.restart(conversation)
+    assert not await kernel.take_over(conversation)
+
+
+async def test_a_conversation_without_a_sandbox_is_taken_over_without_one(kernel, conversation):
+    assert not await kernel.take_over(conversation)
+    assert (await kernel.status(conversation)).state is KernelState.NONE
