@@ -1,9 +1,10 @@
 """The whole store as one file, and back, on either database.
 
-The file is a zip: `store.jsonl` holds a line that says what it is, then per table a line with its name and columns and a
-line per row, then a line that counts them, so that half a file is never taken for a whole one. Text, numbers and booleans as
-JSON has them; so a store may move from SQLite to PostgreSQL and back. It also says the revision of the tables: an older file is
-restored into the tables of its time, which are then brought up to date as those of an older server would be.
+The file is a zip: `store.jsonl` holds a line that says what it is, then per table a line with its name and columns and
+a line per row, then a line that counts them, so that half a file is never taken for a whole one. Text, numbers and
+booleans as JSON has them; so a store may move from SQLite to PostgreSQL and back. It also says the revision of the
+tables: an older file is restored into the tables of its time, which are then brought up to date as those of an older
+server would be.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ Opening = Literal["opened", "known", "busy", "unknown", "over"]
 
 def create(url: str, pool: int = POOL, overflow: int = POOL, *, counts: bool = False) -> SqlStore:
     """A store for `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. Connects when first used; to PostgreSQL with
-    `pool` connections that are kept, and `overflow` more at busy times. `counts`: what people use is counted with the facts."""
+    `pool` connections that are kept, and `overflow` more at busy times. `counts`: what people use is counted with the
+    facts."""
     sqlite = make_url(url).get_backend_name() == "sqlite"
     return SqlStore(Sqlite(url) if sqlite else Postgres(url, pool, overflow), url, counts=counts)
 
