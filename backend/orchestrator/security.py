@@ -95,8 +95,9 @@ class Guard:
             return await _answer(scope, receive, answer, error.status, type(error).__name__, error.words)
         if refusal is None:
             return await self._app(scope, receive, answer)
-        log.warning("refused %s %s: %s (Host %r, Origin %r)", scope["type"], scope["path"], refusal.why,
-                    headers.get("host"), headers.get("origin"))  # fmt: skip
+        level = logging.INFO if refusal.status == 401 else logging.WARNING  # everybody is a stranger once
+        log.log(level, "refused %s %r: %s (Host %r, Origin %r)", scope["type"], scope["path"][:200], refusal.why,
+                headers.get("host"), headers.get("origin"))  # fmt: skip
         words = refusal.why if refusal.status == 401 else f"Refused: {refusal.why}."
         return await _answer(scope, receive, answer, refusal.status, ERRORS.get(refusal.status, "forbidden"), words)
 

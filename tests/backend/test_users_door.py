@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -154,3 +155,9 @@ async def test_with_accounts_it_may_listen_where_others_can_reach_it() -> None:
         bind("no such name", 0, everywhere=True)
     with pytest.raises(Refused, match="CODEACT_AUTH=accounts"):
         bind("192.0.2.1", 0)
+
+
+async def test_an_address_cannot_write_lines_of_its_own_into_the_log(here: Team, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        await here.person("x").ask("GET", "/api/x%0a2026-11-24%20INFO%20forged")
+    assert "forged" in caplog.text and not [line for line in caplog.text.splitlines() if line.startswith("2026-11-24 INFO")]
