@@ -33,7 +33,7 @@ test-vllm: dev  ## the model server with the real vLLM on this CPU and a tiny mo
 test-replicas: dev  ## servers that share a store are killed, paused, stopped and cut off from their database (two minutes)
 	$(PY)/pytest -c tests/pyproject.toml -n 2 --dist loadfile $(or $(ONLY),tests/replicas)
 
-test-stack: dev  ## docker-compose.yml built, started, driven through its port, and every plug pulled (an hour; needs Docker)
+test-stack: dev  ## docker-compose.yml built, started, driven through its port, and every plug pulled (half an hour; needs Docker)
 	$(PY)/pytest -c tests/pyproject.toml -rs $(or $(ONLY),tests/stack)
 
 check: dev  ## ruff, mypy --strict, eslint, tsc
