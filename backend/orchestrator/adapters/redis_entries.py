@@ -73,12 +73,14 @@ local last = {}
 for i, key in ipairs(KEYS) do
   local top = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
   last[i] = top and top[1] or ''
-  if top then redis.call('EXPIRE', key, ARGV[1]) end
+  if top and ARGV[1] ~= '' then redis.call('EXPIRE', key, ARGV[1]) end
 end
 return last
 """
-"""Keeps streams that somebody follows; their last ids, '' for those that are not there."""
+"""The last ids of streams, '' for those that are not there. Keeps them for so many seconds from now on, unless ''."""
 
+AT_ONCE = 200
+"""Channels named in one command: Redis serves others in between."""
 _CURSOR = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _LARGEST = 2**64
 
@@ -105,28 +107,23 @@ def position(cursor: str) -> tuple[int, int]:
 
 
 class Ids:
-    """Ids for new entries: milliseconds since 1970, then a count, then this process's own number.
+    """Ids for new entries: milliseconds since 1970, then microseconds and this process's own number.
 
     Never behind any id that was seen, whatever the clocks say.
     """
 
     def __init__(self) -> None:
         self._own = secrets.randbits(16)
-        self._ms = 0
-        self._count = 0
+        self._last = 0  # microseconds; each id takes one
 
     def next(self) -> str:
-        now = int(time.time() * 1000)
-        if now > self._ms:
-            self._ms, self._count = now, 0
-        else:
-            self._count += 1
-        return f"{self._ms}-{(self._count << 16) + self._own}"
+        self._last = max(int(time.time() * 1_000_000), self._last + 1)
+        ms, us = divmod(self._last, 1000)
+        return f"{ms}-{(us << 16) + self._own}"
 
     def seen(self, id: str) -> None:
         ms, n = position(id)
-        if (ms, n >> 16) > (self._ms, self._count):
-            self._ms, self._count = ms, n >> 16
+        self._last = max(self._last, ms * 1000 + min(n >> 16, 1000))
 
 
 def of_message(payload: bytes) -> list[Item]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Collection
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -23,6 +25,9 @@ ASKING = 4
 
 Trouble = (RedisError, OSError, TimeoutError)
 """What a connection raises when Redis is away, refuses, or hangs."""
+
+
+Command = tuple[str | bytes, ...]
 
 
 def where(url: str) -> str:
@@ -117,7 +122,26 @@ class Link:
         self._turned.clear()
 
 
+log = logging.getLogger(__name__)
 REFUSED = "it refuses the name or password"
+
+
+async def asked(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """All in one write; every answer is read before an error among them is raised."""
+    if commands:
+        await connection.send_packed_command(connection.pack_commands(commands))
+    answers: list[Any] = []
+    wrong: RedisError | None = None
+    for _ in commands:
+        try:
+            answers.append(await connection.read_response())
+        except RedisError as error:
+            if not connection.is_connected:
+                raise
+            wrong = error
+    if wrong is not None:
+        raise wrong
+    return answers
 
 
 async def ended(tasks: Collection[asyncio.Task[None]]) -> None:

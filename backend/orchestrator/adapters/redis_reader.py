@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from redis.asyncio.connection import AbstractConnection
 
-from orchestrator.adapters.redis_entries import TOUCH, Item, of_message
+from orchestrator.adapters.redis_entries import AT_ONCE, TOUCH, Item, of_message
 from orchestrator.adapters.redis_link import ANSWER_S, Link, Trouble, ended
 
 FEED_BYTES = 256 * 1024
@@ -26,8 +26,6 @@ PING_S = 2.0
 KEEP_S = 5.0
 """How often followed channels are kept, and looked at for what was not heard."""
 AGAIN_S = 0.25
-AT_ONCE = 200
-"""Channels named in one command: Redis serves others in between."""
 
 
 class Feed:
@@ -115,7 +113,7 @@ class Reader:
             try:
                 async with self._link.connection() as connection:
                     await self._serve(connection)
-            except Trouble as error:
+            except Exception as error:
                 self._link.failed("listening", error)
                 for feed in self._feeds.values():
                     feed.subscribed.clear()

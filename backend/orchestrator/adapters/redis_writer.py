@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError
 
-from orchestrator.adapters.redis_entries import TELL, Ids, position
-from orchestrator.adapters.redis_link import Link, Trouble, ended
+from orchestrator.adapters.redis_entries import AT_ONCE, TELL, TOUCH, Ids, position
+from orchestrator.adapters.redis_link import Link, asked, ended
 
 CHANNEL_BYTES = 4 * 2**20
 """Kept of one channel in Redis, about; and at most so much waits here for it."""
@@ -39,7 +38,6 @@ AGAIN_S = 0.25
 LEAVING_S = 2.0
 
 Entries = list[tuple[str, bytes]]
-Command = tuple[str | bytes, ...]
 
 
 @dataclass(slots=True)
@@ -140,7 +138,7 @@ class Writer:
             try:
                 async with self._link.connection() as connection:
                     await self._serve(connection)
-            except Trouble as error:
+            except Exception as error:
                 self._link.failed("writing", error)
                 await asyncio.sleep(AGAIN_S)
 
@@ -190,9 +188,9 @@ class Writer:
                 told.size -= size
                 self._size -= size
             commands.append(self._command(channel, told, told.sending, told.measure(self._channel_bytes)))
-        for (channel, told), place in zip(batch, await _asked(connection, commands), strict=True):
-            told.place, told.sending = place, []
-            self.ids.seen(place)
+        for (channel, told), place in zip(batch, await asked(connection, commands), strict=True):
+            told.place, told.sending = place.decode(), []
+            self.ids.seen(told.place)
             if not told.waiting:
                 self._ready.pop(channel, None)
         self._tell_sent()
@@ -204,11 +202,14 @@ class Writer:
         known = [
             (channel, told) for channel, told in self._channels.items() if told.place and now - told.at < self._keep_s / 2
         ]
-        for i in range(0, len(known), BATCH):
-            part = known[i : i + BATCH]
-            places = await _asked(connection, [self._command(channel, told, (), "") for channel, told in part])
-            for (_, told), place in zip(part, places, strict=True):
-                told.place = place or told.place
+        for i in range(0, len(known), AT_ONCE):
+            part = known[i : i + AT_ONCE]
+            keys = [self._prefix + channel for channel, _ in part]
+            (last,) = await asked(connection, [("EVAL", TOUCH, str(len(keys)), *keys, "")])
+            lost = [one for one, id in zip(part, last, strict=True) if id.decode() != one[1].place]
+            places = await asked(connection, [self._command(channel, told, (), "") for channel, told in lost])
+            for (_, told), place in zip(lost, places, strict=True):
+                told.place = place.decode() or told.place
 
     def _command(
         self, channel: str, told: Told, entries: Sequence[tuple[str, bytes]], oldest: str
@@ -232,20 +233,3 @@ class Writer:
     def _tell_sent(self) -> None:
         self._sent.set()  # wakes whoever waits now, once
         self._sent.clear()
-
-
-async def _asked(connection: AbstractConnection, commands: Sequence[Command]) -> list[str]:
-    """All in one write; every answer is read before an error among them is raised."""
-    await connection.send_packed_command(connection.pack_commands(commands))
-    answers: list[str] = []
-    wrong: RedisError | None = None
-    for _ in commands:
-        try:
-            answers.append((await connection.read_response()).decode())
-        except RedisError as error:
-            if not connection.is_connected:
-                raise
-            wrong = error
-    if wrong is not None:
-        raise wrong
-    return answers
