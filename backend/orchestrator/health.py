@@ -35,7 +35,7 @@ async def healthz() -> dict[str, bool]:
     return {"ok": True}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"model": Readiness}})
 async def readyz(request: Request, response: Response) -> Readiness:
     """200 when every part is well, else 503; the body is the same."""
     parts: Parts = request.app.state.parts

@@ -26,6 +26,7 @@ from orchestrator.live.endpoint import router as live
 from orchestrator.observability.connections import Observed
 from orchestrator.observability.serving import metrics, traces
 from orchestrator.openai_api.endpoints import router as openai_api
+from orchestrator.problem import Problem, told_as
 from orchestrator.quotas.endpoints import router as quota
 from orchestrator.quotas.rates import Buckets, RateLimited, by_address, by_user
 from orchestrator.quotas.service import Quotas
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings) -> FastAPI:
     """The whole service. Its parts are built when it starts and closed, in order, when it stops."""
     app = FastAPI(title="CodeAct Chat", version=__version__, lifespan=_observed, docs_url=None, redoc_url=None,
-                  openapi_url=None, telemetry=tracing.BY_US_ALONE)  # fmt: skip
+                  openapi_url=None, telemetry=tracing.BY_US_ALONE, responses=told_as(Problem))  # fmt: skip
     app.state.settings = settings
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     app.state.presence, app.state.people, app.state.quotas, app.state.removals = Presence(), None, None, None

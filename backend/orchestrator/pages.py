@@ -25,8 +25,7 @@ async def page(path: str, request: Request) -> Response:
     """A file of the UI, or its index for every address that is not one."""
     parts: Parts = request.app.state.parts
     root = ui_dir(parts.settings).resolve()
-    file = (root / path).resolve()
-    if path and file.is_file() and file.is_relative_to(root):
+    if path and (file := _found(root, path)) is not None:
         return _file(file, hashed=path.startswith("assets/"))
     if Path(path).suffix or path.startswith(("api/", "v1/")):
         return PlainTextResponse("Not found", 404)
@@ -35,6 +34,15 @@ async def page(path: str, request: Request) -> Response:
         return PlainTextResponse(NOT_BUILT, 503)
     prefill_once(request.app.state, parts)
     return _file(index, hashed=False)
+
+
+def _found(root: Path, path: str) -> Path | None:
+    """The file below `root`, if there is one."""
+    try:
+        file = (root / path).resolve()
+        return file if file.is_file() and file.is_relative_to(root) else None
+    except (OSError, ValueError):  # no file can have that name: it is too long, or holds a NUL
+        return None
 
 
 def _file(path: Path, *, hashed: bool) -> FileResponse:

@@ -20,7 +20,7 @@ LAYERS = (
     {"protocol"},
     {"agent"},
     {"ports", "accounts", "usage"},
-    {"errors", "settings", "observability"},
+    {"errors", "problem", "settings", "observability"},
     {"runner", "journal", "adapters"},
     {"sessions", "closing", "remote"},
     {"replica"},

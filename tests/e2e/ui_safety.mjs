@@ -52,3 +52,18 @@ test("what code prints never becomes markup of the page", async () => {
   assert.equal((await out.innerText()).trim(), "<b>red</b>");
   assert.equal(await out.locator(".ansi-fg-red").count(), 1);
 });
+
+test("formulas keep their sizes and places, though the page allows no inline style", async () => {
+  const { page } = here;
+  await ask(page, String.raw`$$\vec{v} = \pmb{x} + \frac{\sqrt{a^2}}{\cancel{b}} \text{ style="color:red"}$$`);
+  const formula = lastTurn(page).locator(".katex");
+  await formula.waitFor();
+  const struts = await formula.locator(".katex-strut").evaluateAll((all) => all.map((span) => span.getBoundingClientRect().height));
+  assert.ok(struts.length > 1 && Math.min(...struts) > 5 && Math.max(...struts) > 20, `struts of ${struts} px`);
+  assert.ok((await formula.locator("svg").count()) >= 2, "the root and the arrow are drawn");
+  assert.match(await formula.locator(".katex-html").innerText(), /style="color:red"/);
+  const policy = (await page.request.get(here.url + "/")).headers()["content-security-policy"];
+  assert.doesNotMatch(policy, /unsafe/);
+  await page.evaluate(() => document.body.setAttribute("style", "color: red"));
+  assert.match(here.errors.pop(), /Content Security Policy/, "what violates the policy would have been seen");
+});

@@ -15,12 +15,13 @@ from orchestrator.openai_api.answers import Answer, error_body, error_response, 
 from orchestrator.openai_api.schemas import ChatRequest, Question, check, question
 from orchestrator.openai_api.service import Door, finished_before_gone, new_id
 from orchestrator.openai_api.streaming import EventStream
+from orchestrator.problem import OpenAIProblem, told_as
 from orchestrator.protocol.events import Via
 from orchestrator.turns import title_of
 from orchestrator.users.principal import who
 
 log = logging.getLogger(__name__)
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], responses=told_as(OpenAIProblem))
 
 ANY_MODEL = "codeact"
 """A model name that always means the one that is served."""

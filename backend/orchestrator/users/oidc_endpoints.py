@@ -20,7 +20,7 @@ from orchestrator.users.secret import digest
 router = APIRouter(prefix="/api/auth/oidc/{id}", tags=["accounts"])
 
 
-@router.get("/start")
+@router.get("/start", status_code=303, response_class=RedirectResponse)
 async def start(
     request: Request, there: Everybody, id: Id, at: From, return_to: Annotated[str, Query(max_length=500)] = "/"
 ) -> Response:
@@ -47,7 +47,7 @@ async def visit(request: Request, response: Response, there: Everybody, id: Id, 
     return Leave(location=location)
 
 
-@router.get("/callback")
+@router.get("/callback", status_code=303, response_class=RedirectResponse)
 async def callback(request: Request, there: Everybody, id: Id, at: From) -> Response:
     """Back from the provider."""
     secure = address(request).secure(request.scope)

@@ -40,13 +40,20 @@ def _address(text: str) -> str:
     return address
 
 
+def _text(secret: SecretStr) -> SecretStr:
+    """Raises ValueError for halves of surrogate pairs, which JSON can say and nothing can hash."""
+    if any("\ud800" <= character <= "\udfff" for character in secret.get_secret_value()):
+        raise ValueError("that is not text")
+    return secret
+
+
 Email = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_address)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_plain)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_plain)]
 Group = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64), AfterValidator(_plain)]
-NewPassword = Annotated[SecretStr, Field(min_length=PASSWORD_MIN, max_length=PASSWORD_MAX)]
-Password = Annotated[SecretStr, Field(min_length=1, max_length=PASSWORD_MAX)]
-Secret = Annotated[SecretStr, Field(min_length=1, max_length=200)]
+NewPassword = Annotated[SecretStr, Field(min_length=PASSWORD_MIN, max_length=PASSWORD_MAX), AfterValidator(_text)]
+Password = Annotated[SecretStr, Field(min_length=1, max_length=PASSWORD_MAX), AfterValidator(_text)]
+Secret = Annotated[SecretStr, Field(min_length=1, max_length=200), AfterValidator(_text)]
 
 
 # ---- signing in --------------------------------------------------------------------------------------------------------
