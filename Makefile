@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target sets up what it needs first; what has not changed is not done again.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup dev test test-executor test-replicas test-stack test-vllm check bench types clean
+.PHONY: help run setup dev test test-executor test-replicas test-stack test-vllm check audit bench types clean
 
 PY := .venv/bin
 PYTHON_SOURCES := backend executor model-server tests deploy/local deploy/docker
@@ -42,6 +42,9 @@ check: dev  ## ruff, mypy --strict, eslint, tsc
 	$(PY)/mypy --config-file tests/pyproject.toml backend/orchestrator backend/migrations executor/executor model-server/model_server
 	npm --prefix frontend run --silent lint
 	npm --prefix frontend run --silent typecheck
+
+audit:  ## known vulnerabilities of what the lock files name (OSV and npm; says so where they cannot be asked)
+	@$(or $(wildcard $(PY)/python),python3) deploy/local/audit.py
 
 bench: dev  ## measurements, one JSON line each (ONLY=name for one of them)
 	@$(PY)/python -m tests.bench $(ONLY)
