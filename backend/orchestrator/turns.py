@@ -31,6 +31,9 @@ CHECKPOINT_S = 0.5
 BESIDE_S = 0.005
 """What need not stand in the first word's way begins that long after it, when it is out of the house."""
 
+TRIES = 5
+"""Each one that fails, fails because somebody else's message went through."""
+
 Opened = Literal["opened", "known", "busy", "unknown", "nothing"]
 
 
@@ -198,19 +201,20 @@ class Turns:
     async def _once_more(
         self, user: str, conversation: str, attempt: Callable[[Session, bool], Awaitable[Opened]]
     ) -> Opened:
-        """What is kept of the conversation may be old where others share the store: then once more, from the store."""
+        """What is kept of the conversation may be old where others share the store: then once more, from the store; and
+        again while others open and end turns of it in between."""
         if self.draining:
             raise Draining
-        for fresh in (False, True):
+        for tries in range(TRIES):
             session = await self._sessions.get(user, conversation)
             if session is None:
                 return "unknown"
             try:
                 async with session.lock:
-                    return await attempt(session, fresh)
+                    return await attempt(session, tries > 0)
             except Conflict:
                 self._sessions.drop(conversation)
-                if fresh:
+                if tries == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
 

@@ -154,7 +154,7 @@ async def test_a_store_that_holds_anything_is_replaced_only_when_told_to(place, 
     assert "--replace" in capsys.readouterr().err and await target.rows() == before
     await target.store.beat("a server")
     assert await target.restore(tmp_path / "b.zip", replace=True) == 1
-    assert "Stop them first" in capsys.readouterr().err and await target.rows() == before
+    assert "Stop them" in capsys.readouterr().err and await target.rows() == before
     await target.store.leave("a server")
     assert await target.restore(tmp_path / "b.zip", replace=True) == 0
     assert await target.rows() == await source.rows()

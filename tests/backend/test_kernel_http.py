@@ -378,9 +378,9 @@ async def test_an_executor_that_is_not_there_is_told_and_stops_nothing():
 
 
 def test_the_token_comes_from_a_file_and_a_missing_one_is_named(tmp_path):
-    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "token").write_text("of-the-executor\n")
     settings = Settings(_env_file=None, executor_token_file=tmp_path / "token")
-    assert executor_token(settings) == "secret" and "secret" not in repr(settings)
+    assert executor_token(settings) == "of-the-executor" and "of-the-executor" not in repr(settings)
     with pytest.raises(BadSetting, match="CODEACT_EXECUTOR_TOKEN_FILE"):
         executor_token(Settings(_env_file=None, executor_token_file=tmp_path / "none"))
 
