@@ -288,6 +288,7 @@ async def test_ctrl_c_on_the_command_leaves_no_process_and_says_how_to_go_on(tmp
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c",
         "import sys, asyncio; from model_server import fetch as f; from model_server.sources import HubSource\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it\n"
         "import socket; s = socket.create_server(('127.0.0.1', 0))\n"
         "f.sources_of = lambda model: [HubSource(f'http://127.0.0.1:{s.getsockname()[1]}/', first_byte_s=60)]\n"
         "sys.argv = ['fetch', '--dir', sys.argv[1]]; sys.exit(f.main())", str(tmp_path),

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy.local.audit import LOCKS, ROOT, Checked, NotAsked, checked, npm_known, pins, python_known, verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+_spec = importlib.util.spec_from_file_location("codeact_audit", ROOT / "deploy" / "local" / "audit.py")
+assert _spec is not None and _spec.loader is not None
+audit = importlib.util.module_from_spec(_spec)  # by its place: `deploy` is also what tests/deploy is called here
+sys.modules[_spec.name] = audit
+_spec.loader.exec_module(audit)
+LOCKS, Checked, NotAsked = audit.LOCKS, audit.Checked, audit.NotAsked
+checked, npm_known, pins, python_known, verdict = (
+    audit.checked, audit.npm_known, audit.pins, audit.python_known, audit.verdict,
+)  # fmt: skip
 
 SOUND = Checked("a.lock", 2)
 BAD = Checked("b.lock", 3, known=("old 1.0: OSV-1",))
